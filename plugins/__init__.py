@@ -1,0 +1,1 @@
+"""What MMPose is extended with: codecs, heads, losses, backbones, datasets, hooks."""

@@ -1,0 +1,1 @@
+"""Datasets: keypoint sets and the crop store that training and evaluation read."""

@@ -1,0 +1,137 @@
+"""The crop store: persons of one size, packed; what downsample writes and others read.
+
+``<store>/manifest.json`` and, per split, ``crops.npy`` (uint8, memory-mapped) and
+``table.npz``. Coordinates have pixel centres at integers. A crop is the network's input
+with ``margin`` input pixels of context on each side, sampled ``oversample`` times finer:
+input pixel ``x`` is crop pixel ``oversample * (x + margin) + (oversample - 1) / 2``.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+TABLE = (
+    "annotation_id",
+    "image_id",
+    "keypoints",
+    "visible",
+    "area",
+    "bbox",
+    "to_image",
+)
+
+
+@dataclass(frozen=True)
+class CropGeometry:
+    """How crops of one size lie around the network's input.
+
+    Attributes:
+        input_size: input ``(w, h)`` in pixels.
+        margin: context on each side, in input pixels.
+        oversample: crop pixels per input pixel along each axis.
+    """
+
+    input_size: tuple[int, int]
+    margin: int
+    oversample: int
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Crop ``(w, h)`` in crop pixels."""
+        width, height = (
+            (side + 2 * self.margin) * self.oversample for side in self.input_size
+        )
+        return width, height
+
+    def to_crop(self, points: np.ndarray) -> np.ndarray:
+        """Input pixels -> crop pixels."""
+        return self.oversample * (points + self.margin) + (self.oversample - 1) / 2
+
+    def to_input(self, points: np.ndarray) -> np.ndarray:
+        """Crop pixels -> input pixels."""
+        return (points - (self.oversample - 1) / 2) / self.oversample - self.margin
+
+
+class CropStore:
+    """One split of a crop store, read through a memory map.
+
+    Attributes:
+        geometry: how the crops lie around the input.
+        crops: ``(N, H, W, 3)`` uint8 RGB, read-only memory map.
+        keypoints: ``(N, K, 2)`` float64 in crop pixels; ``input_keypoints`` has them in
+            input pixels.
+        visible: ``(N, K)`` uint8, COCO's 0, 1, 2.
+        annotation_id, image_id: ``(N,)`` int64.
+        area: ``(N,)`` float64, image pixels squared.
+        bbox: ``(N, 4)`` float64, x, y, w, h in image pixels.
+        to_image: ``(N, 2, 3)`` float64, crop pixels -> image pixels.
+        data_hash: of the dataset that the store was made from.
+
+    Raises:
+        ValueError: a file is missing or does not have the shape that the manifest says.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        folder = Path(folder)
+        try:
+            self.manifest = json.loads((folder.parent / "manifest.json").read_text())
+            self.crops = np.load(folder / "crops.npy", mmap_mode="r")
+            with np.load(folder / "table.npz", allow_pickle=False) as table:
+                columns = {name: table[name] for name in TABLE}
+        except (OSError, KeyError, ValueError) as error:
+            raise ValueError(
+                f"{folder}: not a readable crop store ({error}); make it again with "
+                f"python -m stages.downsample {folder.parent.name}"
+            ) from None
+        self.__dict__.update(columns)
+        self.geometry = CropGeometry(
+            tuple(self.manifest["input_size"]),
+            self.manifest["margin"],
+            self.manifest["oversample"],
+        )
+        self.data_hash = self.manifest["data_hash"]
+        width, height = self.geometry.crop_size
+        expected = (self.manifest["splits"][folder.name]["persons"], height, width, 3)
+        if self.crops.shape != expected or len(self.annotation_id) != expected[0]:
+            raise ValueError(
+                f"{folder}: crops of shape {self.crops.shape}, {expected} expected; make "
+                f"it again with python -m stages.downsample {folder.parent.name}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    @property
+    def margin(self) -> int:
+        """Context on each side, in input pixels."""
+        return self.geometry.margin
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Input ``(w, h)`` in pixels."""
+        return self.geometry.input_size
+
+    @property
+    def input_keypoints(self) -> np.ndarray:
+        """Keypoints ``(N, K, 2)`` in input pixels."""
+        return self.geometry.to_input(self.keypoints)
+
+    def to_image_pixels(self, keypoints: np.ndarray) -> np.ndarray:
+        """Input pixels ``(N, K, 2)`` of every person -> original image pixels."""
+        points = self.geometry.to_crop(np.asarray(keypoints, dtype=np.float64))
+        linear, shift = self.to_image[:, :, :2], self.to_image[:, :, 2]
+        return np.einsum("nij,nkj->nki", linear, points) + shift[:, None]
+
+    def inputs(self, rows: slice) -> np.ndarray:
+        """What the network sees of these persons, ``(n, h, w, 3)`` uint8.
+
+        Without margin; finer crops are averaged over each input pixel.
+        """
+        step = self.geometry.oversample
+        width, height = self.input_size
+        top = left = self.margin * step
+        crops = self.crops[rows, top : top + height * step, left : left + width * step]
+        blocks = crops.reshape(len(crops), height, step, width, step, 3)
+        return np.rint(blocks.mean(axis=(2, 4))).astype(np.uint8)

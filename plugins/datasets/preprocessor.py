@@ -1,0 +1,61 @@
+"""From uint8 crops to what the network reads, on the training device."""
+
+import torch
+from mmengine.model import BaseDataPreprocessor
+from mmpose.registry import MODELS
+from torch import Tensor
+
+from plugins.datasets.augment import (
+    AugmentSettings,
+    sample_affines,
+    transform_keypoints,
+    warp,
+)
+from plugins.datasets.crop_store import CropGeometry
+from plugins.datasets.keypoint_sets import COCO17
+
+MEAN = (123.675, 116.28, 103.53)
+"""ImageNet's mean colour in grey levels (RGB), as MMPose normalises."""
+DEVIATION = (58.395, 57.12, 57.375)
+
+
+@MODELS.register_module()
+class CropPreprocessor(BaseDataPreprocessor):
+    """Augments batches of ``TrainingCrops`` and normalises their colours.
+
+    Args:
+        geometry: of the crops.
+        augment: fields of ``AugmentSettings``.
+    """
+
+    def __init__(self, geometry: CropGeometry, augment: dict) -> None:
+        super().__init__()
+        self.geometry = geometry
+        self.settings = AugmentSettings(**augment)
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), False)
+        self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), False)
+
+    def forward(self, data: dict[str, Tensor], training: bool = False) -> dict:
+        """Give ``inputs (B, 3, h, w)`` and, as ``data_samples``, the moved keypoints."""
+        data = self.cast_data(data)
+        keypoints, visible = data["keypoints"], data["visible"]
+        affines, flipped = sample_affines(
+            data["draws"],
+            keypoints,
+            visible,
+            COCO17.lower_body,
+            self.geometry,
+            self.settings,
+        )
+        crops = data["crops"].permute(0, 3, 1, 2).float()
+        inputs = self.normalise(warp(crops, affines, self.geometry))
+        keypoints, visible = transform_keypoints(
+            affines, flipped, keypoints, visible, COCO17.flip_indices
+        )
+        samples = {"keypoints": keypoints, "visible": visible}
+        return {"inputs": inputs, "data_samples": samples}
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Grey levels ``(B, 3, h, w)`` -> the network's inputs, channels last."""
+        images = (images - self.mean) / self.deviation
+        return images.contiguous(memory_format=torch.channels_last)

@@ -1,0 +1,1 @@
+"""Hooks of MMEngine's Runner: learning curves, and going on after a kill."""

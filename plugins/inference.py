@@ -1,0 +1,36 @@
+"""Predict the persons of a crop store in large batches."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from mmpose.models.pose_estimators import TopdownPoseEstimator
+from torch import Tensor
+
+from plugins.datasets.crop_store import CropStore
+from plugins.datasets.keypoint_sets import COCO17
+
+
+@torch.inference_mode()
+def predict_outputs(
+    model: TopdownPoseEstimator, images: np.ndarray, flip_test: bool
+) -> Tensor:
+    """Head outputs of ``images (B, h, w, 3)`` uint8, averaged with the mirror image's."""
+    device = next(model.parameters()).device
+    pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
+    inputs = model.data_preprocessor.normalise(pixels)
+    outputs = model(inputs, None, mode="tensor")
+    if not flip_test:
+        return outputs
+    flipped = model(inputs.flip(-1), None, mode="tensor")
+    return model.head.average_flipped(outputs, flipped, COCO17.flip_indices)
+
+
+def store_outputs(
+    model: TopdownPoseEstimator, store: CropStore, batch_size: int, flip_test: bool
+) -> Iterator[tuple[slice, Tensor]]:
+    """Rows of the store and their head outputs, batch by batch; sets eval mode."""
+    model.eval()
+    for start in range(0, len(store), batch_size):
+        rows = slice(start, min(start + batch_size, len(store)))
+        yield rows, predict_outputs(model, store.inputs(rows), flip_test)

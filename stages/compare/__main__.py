@@ -1,0 +1,96 @@
+"""Write results/: ``python -m stages.compare``, at any time, on what is finished."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from stages.compare.documents import latex_document, markdown_document
+from stages.compare.pictures import predictions
+from stages.compare.plots import ap_vs_size, decoders, error_vs_size, training_curves
+from stages.compare.rows import BLOCK, COLUMNS, HISTORY, Results, collect
+from stages.compare.style import empty_figure, look, save
+from stages.compare.summary import blocks, comparison
+from stages.compare.tables import build_tables
+from stages.files import new_file, new_folder, run_stage, write_json
+
+AP_VS_SIZE = [*BLOCK, "size", "method", "seeds", "AP", "AP_std", "error_px"]
+CURVES = ["key", *BLOCK[:-1], "method", "size", *HISTORY]
+"""Columns of the files that dvc plots show draws, with the templates in vega/."""
+
+HEADLINE = ("AP", "AP50", "AP75", "AR", "PCK", "error_px")
+"""What `dvc metrics show` shows of a cell."""
+
+
+def main(root: Path = Path(".")) -> None:
+    """Write every table and plot of the cells that params.yaml names."""
+    results = collect(root)
+    for key in results.missing:
+        print(f"missing: {key} (dvc repro evaluate@{key})", file=sys.stderr)
+    if len(results.missing) == len(results.cells):
+        print("no cell is finished: the tables and plots are empty", file=sys.stderr)
+    write_frames(results, root / "results")
+    write_documents(results, root / "results")
+    with new_folder(root / "results" / "plots") as folder, look():
+        draw(results, folder)
+
+
+def write_frames(results: Results, folder: Path) -> None:
+    """The files for machines: metrics, comparison, curves and AP against size."""
+    summary = comparison(results).round(4)
+    own = summary[summary["own_decoder"] & summary["source"].eq("measured")]
+    ap = own.drop(columns="method").rename(columns={"label": "method"})
+    curves = results.curves.drop(columns="method").rename(columns={"label": "method"})
+    curves = curves.sort_values("pixels", kind="stable")
+    for name, frame in {
+        "metrics": results.rows[COLUMNS],
+        "comparison": summary,
+        "ap_vs_size": ap[AP_VS_SIZE],
+        "curves": curves[CURVES],
+    }.items():
+        with new_file(folder / f"{name}.csv") as handle:
+            frame.to_csv(handle, index=False, lineterminator="\n")
+    write_json(folder / "metrics.json", headline(results))
+
+
+def headline(results: Results) -> dict[str, dict[str, float]]:
+    """The own decoder's figures by key; an undefined one is left out."""
+    own = results.rows[results.rows["own_decoder"]]
+    own = own.drop_duplicates("key").set_index("key")[list(HEADLINE)]
+    return {key: row.dropna().round(4).to_dict() for key, row in own.iterrows()}
+
+
+def write_documents(results: Results, folder: Path) -> None:
+    """comparison.md and comparison.tex."""
+    tables = build_tables(results)
+    with new_file(folder / "comparison.md") as handle:
+        handle.write(markdown_document(results, tables))
+    with new_file(folder / "comparison.tex") as handle:
+        handle.write(latex_document(results, tables))
+
+
+def draw(results: Results, folder: Path) -> None:
+    """Every figure as PNG and SVG; what shows one block has a file for each."""
+    save(ap_vs_size(results), folder, "ap_vs_size")
+    save(error_vs_size(results), folder, "error_vs_size")
+    without_boxes = results.rows.drop(columns="boxes")
+    _draw_blocks(results, folder, training_curves, blocks(results.curves))
+    _draw_blocks(results, folder, decoders, blocks(results.rows))
+    _draw_blocks(results, folder, predictions, blocks(without_boxes))
+
+
+def _draw_blocks(
+    results: Results, folder: Path, draw_one: Callable[..., Figure], found: list[tuple]
+) -> None:
+    """The first block's file has the plain name, so that links to it stay good."""
+    stem = draw_one.__name__
+    if not found:
+        save(empty_figure("nothing finished"), folder, stem)
+    for n, block in enumerate(found):
+        suffix = "-" + "-".join(block).replace(" ", "_") if n else ""
+        save(draw_one(results, block), folder, stem + suffix)
+
+
+if __name__ == "__main__":
+    run_stage(main)

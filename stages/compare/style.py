@@ -1,0 +1,76 @@
+"""One look for all figures: a method has the same colour and marker everywhere."""
+
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+WIDTH = 9.0
+"""Figure width in inches; text is readable at the README's 900 px."""
+
+# Okabe and Ito's palette without its yellow, which is too light for lines on white.
+COLOURS = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000",
+)  # fmt: skip
+MARKERS = "osD^vPX*"
+DASHES = ("-", "--", ":", "-.")
+
+RC = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": "#DDDDDD",
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "legend.frameon": False,
+    "svg.hashsalt": "compare",
+}
+
+
+def method_styles(labels) -> dict[str, dict]:
+    """Colour, marker and dashes of each label, by its place among the sorted labels.
+
+    Once the colours are used up they start again, with other dashes.
+    """
+    return {
+        label: {
+            "color": COLOURS[n % len(COLOURS)],
+            "marker": MARKERS[n % len(MARKERS)],
+            "linestyle": DASHES[n // len(COLOURS) % len(DASHES)],
+        }
+        for n, label in enumerate(sorted(set(labels)))
+    }
+
+
+def add_legend(
+    figure: Figure, styles: dict[str, dict], labels: list[str], title: str = ""
+) -> None:
+    """One legend above all panels, under what the figure shows."""
+    handles = [Line2D([], [], label=label, **styles[label]) for label in labels]
+    columns = min(6, max(1, len(handles)))
+    where = "outside upper center"
+    legend = figure.legend(handles=handles, loc=where, ncols=columns, title=title)
+    legend.get_title().set_multialignment("center")
+
+
+def empty_figure(message: str) -> Figure:
+    """A figure that says why there is nothing to see."""
+    figure = Figure(figsize=(WIDTH, 1.5), layout="constrained")
+    figure.text(0.5, 0.5, message, ha="center", va="center")
+    return figure
+
+
+def save(figure: Figure, folder: Path, stem: str) -> None:
+    """Write PNG and SVG that are the same, byte for byte, whenever they are drawn."""
+    figure.savefig(folder / f"{stem}.png", dpi=200)
+    figure.savefig(folder / f"{stem}.svg", metadata={"Date": None})
+
+
+def look():
+    """Context in which figures are built and saved."""
+    return matplotlib.rc_context(RC)

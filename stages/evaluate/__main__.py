@@ -1,0 +1,90 @@
+"""``python -m stages.evaluate CELL``: measure a trained cell with every fitting decoder.
+
+Writes metrics.csv (a row per decoder), per_keypoint.csv and predictions.npz.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from plugins.datasets.crop_store import CropStore
+from plugins.datasets.keypoint_sets import COCO17
+from plugins.datasets.prepared import open_split
+from plugins.metrics import mean_labelled
+from stages.evaluate.coco import COCO_STATS, coco_metrics
+from stages.evaluate.describe import describe
+from stages.evaluate.keypoints import compare_keypoints, per_keypoint, person_oks
+from stages.evaluate.predict import fitting_decoders, load_model, predict
+from stages.files import StageError, load_params, new_folder, run_stage
+
+
+def evaluate(key: str, cell: dict, checkpoint: Path, folder: Path) -> pd.DataFrame:
+    """Evaluate a trained cell and write its results; returns the rows of metrics.csv.
+
+    Args:
+        key: of the cell.
+        cell: its item of params.yaml.
+        checkpoint: written by train.
+        folder: for the results, whole or not at all.
+
+    Raises:
+        StageError: the checkpoint is missing, broken, or of other settings or data.
+    """
+    settings = cell["evaluate"]
+    if settings["boxes"] != "gt":
+        raise StageError(f"{key}: evaluate.boxes={settings['boxes']}: expected gt")
+    try:
+        store = CropStore(Path("data/stores") / cell["store"] / "val")
+        truth = open_split(Path("data") / cell["data"], "val")
+    except ValueError as error:
+        raise StageError(f"{key}: {error}") from None
+    model = load_model(key, cell, checkpoint, store)
+    own = cell["train"]["method"]["codec"]["name"]
+    decoders = fitting_decoders(own, model.head.codec)
+    predictions, seconds = predict(model, store, decoders, settings)
+
+    common = describe(key, cell, store, model)
+    rows, tables, similarity = [], [], []
+    for name, (keypoints, scores) in predictions.items():
+        detail = compare_keypoints(store, keypoints, COCO17)
+        row = {"decoder": name, "own_decoder": name == own}
+        row |= coco_metrics(truth.coco, store, keypoints, scores, COCO17)
+        row["PCK"] = 100 * mean_labelled(detail["correct"], store.visible)
+        row["error_px"] = mean_labelled(detail["input_px"], store.visible)
+        row["persons_per_s"] = len(store) / (seconds["network"] + seconds[name])
+        row["network_s"], row["decoder_s"] = seconds["network"], seconds[name]
+        rows.append(common | row)
+        tables.append(per_keypoint(name, detail, store, COCO17))
+        similarity.append(person_oks(detail["oks"], store.visible))
+    with new_folder(folder) as aside:
+        frame = pd.DataFrame(rows)
+        frame.to_csv(aside / "metrics.csv", index=False)
+        pd.concat(tables).to_csv(aside / "per_keypoint.csv", index=False)
+        np.savez_compressed(
+            aside / "predictions.npz",
+            annotation_id=store.annotation_id,
+            image_id=store.image_id,
+            decoders=np.array(list(predictions)),
+            keypoints=np.stack([k for k, _ in predictions.values()]).astype(np.float32),
+            scores=np.stack([s for _, s in predictions.values()]).astype(np.float32),
+            oks=np.stack(similarity),
+        )
+    return frame
+
+
+def main() -> None:
+    """Evaluate one cell into results/cells/CELL."""
+    parser = argparse.ArgumentParser(prog="stages.evaluate", description=__doc__)
+    parser.add_argument("cell", help="key of params.yaml under cells")
+    key = parser.parse_args().cell
+    cell = load_params("cells", key)
+    checkpoint = Path("runs") / key / "checkpoint.pth"
+    frame = evaluate(key, cell, checkpoint, Path("results/cells") / key)
+    columns = ["decoder", *COCO_STATS, "PCK", "error_px"]
+    print(frame[columns].to_string(index=False, float_format="{:.2f}".format))
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,72 @@
+"""What a row of metrics.csv was measured with: cell, cost, code and versions."""
+
+import platform
+import subprocess
+from importlib.metadata import version
+
+import torch
+from mmengine.analysis import get_model_complexity_info
+from mmengine.logging import MMLogger
+from mmpose.models.pose_estimators import TopdownPoseEstimator
+
+from plugins.datasets.crop_store import CropStore
+from stages.files import hash_of
+
+PACKAGES = ("torch", "mmpose", "mmengine", "pycocotools", "numpy")
+
+
+def describe(
+    key: str, cell: dict, store: CropStore, model: TopdownPoseEstimator
+) -> dict:
+    """Columns that all decoders of a cell share: what it is and what it costs."""
+    parameters, gmacs = measure_cost(model)
+    names = ("data", "size", "upscale", "backbone", "method", "seed", "schedule")
+    revision, dirty = git_revision()
+    return {
+        "key": key,
+        **{name: cell[name] for name in names},
+        "boxes": cell["evaluate"]["boxes"],
+        "parameters": parameters,
+        "gmacs": gmacs,
+        "device": str(next(model.parameters()).device),
+        "git_revision": revision,
+        "git_dirty": dirty,
+        "config_hash": hash_of(cell["train"]),
+        "data_hash": store.data_hash,
+        "versions": " ".join(
+            [f"python={platform.python_version()}"]
+            + [f"{name}={version(name)}" for name in PACKAGES]
+        ),
+    }
+
+
+def measure_cost(model: TopdownPoseEstimator) -> tuple[int, float]:
+    """Parameters, and multiply-accumulates in 10^9 per person without flip test."""
+    width, height = model.head.codec.input_size
+    network = torch.nn.Sequential(model.backbone, model.head).eval()
+    image = torch.zeros(1, 3, height, width, device=next(model.parameters()).device)
+    # It warns about every operator that costs no multiplication.
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel("ERROR")
+    try:
+        cost = get_model_complexity_info(
+            network, inputs=(image,), show_table=False, show_arch=False
+        )
+    finally:
+        logger.setLevel(level)
+    return sum(p.numel() for p in network.parameters()), cost["flops"] / 1e9
+
+
+def git_revision() -> tuple[str, bool]:
+    """Revision of the working tree, and whether tracked files differ from it."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", *arguments]
+        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+    try:
+        revision = git("rev-parse", "HEAD") or "unknown"
+        return revision, bool(git("status", "--porcelain", "--untracked-files=no"))
+    except OSError:
+        return "unknown", False

@@ -1,0 +1,56 @@
+"""Errors of each person's keypoints, without any matching."""
+
+import numpy as np
+import pandas as pd
+
+from plugins.datasets.crop_store import CropStore
+from plugins.datasets.keypoint_sets import KeypointSet
+from plugins.metrics import (
+    correct_keypoints,
+    distances,
+    object_keypoint_similarity,
+)
+
+
+def compare_keypoints(
+    store: CropStore, keypoints: np.ndarray, keypoint_set: KeypointSet
+) -> dict[str, np.ndarray]:
+    """Per person and keypoint, ``(N, K)``: error in input px, PCK hit, OKS part."""
+    truth = store.to_image_pixels(store.input_keypoints)
+    image_px = distances(keypoints, truth)
+    # Crop pixels are finer than input pixels by the store's oversampling.
+    pixel = store.to_image[:, [0, 1], [0, 1]] * store.geometry.oversample
+    input_px = np.linalg.norm((keypoints - truth) / pixel[:, None], axis=-1)
+    return {
+        "input_px": input_px,
+        "correct": correct_keypoints(image_px, store.bbox),
+        "oks": object_keypoint_similarity(image_px, store.area, keypoint_set.sigmas),
+    }
+
+
+def person_oks(similarity: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    """OKS ``(N,)``: mean similarity of the labelled keypoints."""
+    labelled = visible > 0
+    return (similarity * labelled).sum(1) / labelled.sum(1)
+
+
+def per_keypoint(
+    decoder: str, detail: dict, store: CropStore, keypoint_set: KeypointSet
+) -> pd.DataFrame:
+    """One row per keypoint: count, PCK, mean error and mean similarity."""
+    labelled = store.visible > 0
+    count = labelled.sum(0)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return (values * labelled).sum(0) / np.maximum(count, 1)
+
+    return pd.DataFrame(
+        {
+            "decoder": decoder,
+            "keypoint": keypoint_set.names,
+            "count": count,
+            "PCK": 100 * mean(detail["correct"]),
+            "error_px": mean(detail["input_px"]),
+            "similarity": mean(detail["oks"]),
+        }
+    )

@@ -1,0 +1,124 @@
+"""Stage prepare: a data source becomes a checked COCO-format dataset and a manifest.
+
+Photos that exist are never copied: the dataset refers to them where they are.
+"""
+
+import sys
+from pathlib import Path
+
+import joblib
+
+from stages.files import StageError, hash_of, hash_of_file, new_folder, write_json
+from stages.prepare.coco_dir import find_split
+from stages.prepare.splits import (
+    DATASET,
+    Split,
+    SplitFiles,
+    check_split_photos,
+    describe_split,
+    read_split,
+    write_annotations,
+)
+
+SPLITS = ("train", "val")
+SOURCES = ("synthetic", "coco_dir")
+
+
+def prepare(settings: dict, folder: Path, jobs: int | None = None) -> dict:
+    """Write the dataset ``folder`` whole or not at all, and give its manifest.
+
+    Args:
+        settings: one file of conf/data, with ``source`` and, for instance, ``strict``.
+        folder: receives annotations/train.json, annotations/val.json, manifest.json.
+        jobs: worker threads or processes, by default one per core; without
+            influence on what is written.
+
+    Raises:
+        StageError: the source is not found or breaks a rule (see conf/data).
+    """
+    jobs = jobs or joblib.cpu_count()
+    strict = settings.get("strict", True)
+    with new_folder(folder) as aside:
+        files = {name: _files(settings, name, aside, jobs) for name in SPLITS}
+        _refuse_overlap(files, folder)
+        # All annotations before the first photo: they take seconds, photos minutes.
+        splits = {name: read_split(files[name]) for name in SPLITS}
+        _raise_or_go_on(splits, strict)
+        for name, split in splits.items():
+            check_split_photos(split, name, jobs)
+        _raise_or_go_on(splits, strict)
+        for split in splits.values():
+            for line in split.findings.examples():
+                print(line, file=sys.stderr)
+        _count_shared(splits)
+        manifest = _write(settings, splits, aside, folder.name)
+    return manifest
+
+
+def _files(settings: dict, split: str, aside: Path, jobs: int) -> SplitFiles:
+    """Find, or render, one split."""
+    source = settings.get("source")
+    if source == "coco_dir":
+        return find_split(settings, split)
+    if source == "synthetic":
+        # Only here, so that other sources need nothing of the renderer.
+        from stages.prepare.synthetic import write_split
+
+        write_split(settings, split, aside, jobs)
+        images = f"images/{split}"
+        return SplitFiles(
+            aside / "annotations" / f"{split}.json", aside / images, images, DATASET
+        )
+    raise StageError(f"source is {source!r}, expected one of: {', '.join(SOURCES)}")
+
+
+def _refuse_overlap(files: dict[str, SplitFiles], folder: Path) -> None:
+    for split in files.values():
+        for path in (split.annotations, split.images):
+            if path.resolve().is_relative_to(folder.resolve()):
+                raise StageError(
+                    f"{path} lies in {folder}, which this stage replaces: set another "
+                    "name for the prepared dataset, or move the source"
+                )
+
+
+def _raise_or_go_on(splits: dict[str, Split], strict: bool) -> None:
+    for name, split in splits.items():
+        if strict:
+            split.findings.raise_errors()
+        if not split.persons:
+            skipped = ", ".join(f"{n} x {k}" for k, n in split.findings.skipped.items())
+            raise StageError(
+                f"{split.files.annotations}: no person is left in {name}; skipped: "
+                f"{skipped or 'none'}"
+            )
+
+
+def _count_shared(splits: dict[str, Split]) -> None:
+    """Warn of photos, by content, that are trained and evaluated on."""
+    shared = set(splits["val"].digests) & set(splits["train"].digests)
+    splits["val"].findings.warnings["photos that train has too"] += len(shared)
+
+
+def _write(settings: dict, splits: dict[str, Split], aside: Path, name: str) -> dict:
+    described = {}
+    for split_name, split in splits.items():
+        relative = f"annotations/{split_name}.json"
+        write_annotations(split, aside / relative)
+        sha256 = hash_of_file(aside / relative)
+        described[split_name] = describe_split(split, relative, sha256)
+    # Contents alone, so that the hash is the same wherever the photos lie.
+    contents = {
+        split_name: [part["annotations_sha256"], part["images_sha256"]]
+        for split_name, part in described.items()
+    }
+    manifest = {
+        "name": settings.get("name") or name,
+        "source": settings["source"],
+        "settings": settings,
+        "keypoints": splits["train"].category["keypoints"],
+        "splits": described,
+        "data_hash": hash_of(contents),
+    }
+    write_json(aside / "manifest.json", manifest)
+    return manifest

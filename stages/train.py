@@ -1,0 +1,156 @@
+"""``python -m stages.train CELL``: train one cell of params.yaml.
+
+MMEngine's Runner trains MMPose's top-down estimator. A killed training goes on from its
+last finished epoch; its state lies in .work/ under the hash of everything that it
+depends on, so that a changed setting starts anew.
+"""
+
+import argparse
+import contextlib
+import csv
+import ctypes
+import fcntl
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from plugins import mmpose_compat
+
+mmpose_compat.install()
+
+import torch  # noqa: E402  (MMPose's imports come after the adaptations)
+from mmengine.runner import Runner, set_random_seed  # noqa: E402
+from torch.utils.data import DataLoader  # noqa: E402
+
+from plugins.datasets.batches import EpochBatches, TrainingCrops  # noqa: E402
+from plugins.datasets.crop_store import CropStore  # noqa: E402
+from plugins.hooks.history import HistoryHook  # noqa: E402
+from plugins.hooks.resume import ResumeHook, save_checkpoint  # noqa: E402
+from plugins.model import build_model  # noqa: E402
+from stages.files import (  # noqa: E402
+    StageError,
+    hash_of,
+    hash_of_file,
+    load_params,
+    new_folder,
+    run_stage,
+)
+
+SCRATCH = Path(".work/train")
+
+
+def train(key: str, settings: dict, store: Path, folder: Path) -> None:
+    """Train a cell and write ``checkpoint.pth`` and ``history.csv`` into ``folder``.
+
+    Args:
+        key: of the cell.
+        settings: its ``train`` settings.
+        store: folder of the crop store.
+        folder: for the results, whole or not at all.
+
+    Raises:
+        StageError: unreadable store, unknown plugin, a second training of this cell.
+    """
+    try:
+        training, validation = CropStore(store / "train"), CropStore(store / "val")
+        scratch = SCRATCH / f"{key}-{run_hash(settings, training.data_hash)}"
+        with only_one(scratch, key):
+            runner, history = make_runner(settings, training, validation, scratch)
+            runner.train()
+            with new_folder(folder) as aside:
+                write_history(history.rows, aside / "history.csv")
+                checkpoint = {
+                    "key": key,
+                    "config_hash": hash_of(settings),
+                    "data_hash": training.data_hash,
+                    "state_dict": runner.model.state_dict(),
+                }
+                save_checkpoint(checkpoint, aside / "checkpoint.pth")
+            shutil.rmtree(scratch)
+    except (ValueError, TypeError, FloatingPointError) as error:
+        raise StageError(f"{key}: {error}") from error
+
+
+def make_runner(
+    settings: dict, training: CropStore, validation: CropStore, scratch: Path
+) -> tuple[Runner, HistoryHook]:
+    """MMEngine's Runner for a cell, and the hook that keeps its learning curve."""
+    schedule, seed = settings["schedule"], settings["seed"]
+    # The Runner seeds too, but after the network's layers have drawn their weights.
+    set_random_seed(seed)
+    model = build_model(settings, training.keypoints.shape[1], training.geometry)
+    model.to(memory_format=torch.channels_last)
+    batches = EpochBatches(len(training), schedule["batch_size"], seed)
+    history = HistoryHook(validation, schedule["validate_every"])
+    runner = Runner(
+        model=model,
+        work_dir=str(scratch),
+        experiment_name=scratch.name,
+        train_dataloader=DataLoader(
+            TrainingCrops(training, seed), sampler=batches, batch_size=None
+        ),
+        train_cfg=dict(by_epoch=True, max_epochs=schedule["epochs"]),
+        optim_wrapper=dict(optimizer=schedule["optimizer"]),
+        param_scheduler=schedule["param_scheduler"] or None,
+        default_hooks=dict(checkpoint=None, logger=None),
+        custom_hooks=[history, ResumeHook(scratch, history)],
+        randomness=dict(seed=seed),
+        log_level="WARNING",
+    )
+    return runner, history
+
+
+def run_hash(settings: dict, data_hash: str) -> str:
+    """Hash of settings, data and code: what a saved state may be continued with."""
+    code = [*Path("plugins").rglob("*.py"), Path(__file__)]
+    hashes = [hash_of_file(path) for path in sorted(code)]
+    return hash_of([settings, data_hash, hashes])
+
+
+@contextlib.contextmanager
+def only_one(scratch: Path, key: str) -> Iterator[None]:
+    """Hold the cell's lock; the kernel lets go of it however the process ends.
+
+    Raises:
+        StageError: another process trains this cell.
+    """
+    scratch.mkdir(parents=True, exist_ok=True)
+    with open(SCRATCH / f"{key}.lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StageError(
+                f"{key}: another process is training this cell; wait for it or end it"
+            ) from None
+        yield
+
+
+def end_with_parent() -> None:
+    """Ask the kernel for SIGTERM when the parent ends: DVC leaves its children alive."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
+def write_history(rows: list[dict], path: Path) -> None:
+    """Write the learning curve as CSV."""
+    with open(path, "w", newline="") as handle:
+        writer = csv.DictWriter(handle, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def main() -> None:
+    """Train one cell into runs/CELL."""
+    parser = argparse.ArgumentParser(prog="stages.train", description=__doc__)
+    parser.add_argument("cell", help="key of params.yaml under cells")
+    key = parser.parse_args().cell
+    cell = load_params("cells", key)
+    end_with_parent()
+    train(key, cell["train"], Path("data/stores") / cell["store"], Path("runs") / key)
+
+
+if __name__ == "__main__":
+    run_stage(main)
