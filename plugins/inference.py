@@ -15,7 +15,7 @@ from plugins.datasets.keypoint_sets import COCO17
 def predict_outputs(
     model: TopdownPoseEstimator, images: np.ndarray, flip_test: bool
 ) -> Tensor:
-    """Head outputs of ``images (B, h, w, 3)`` uint8, averaged with the mirror image's."""
+    """Head outputs of uint8 ``images (B, h, w, 3)``, averaged with the mirrored."""
     device = next(model.parameters()).device
     pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
     inputs = model.data_preprocessor.normalise(pixels)

@@ -3,7 +3,8 @@
 MMPose asks for packages that have no wheels for current Pythons, of which it uses
 little. ``install`` gives it that little, and only where the real package is absent:
 
-* ``xtcocotools`` (COCO's API): pycocotools is the same code under another name.
+* ``xtcocotools`` (COCO's API): pycocotools is the same code under another name, but for
+  two arguments of ``COCOeval`` that MMPose's metrics pass.
 * ``mmcv.ops`` (compiled operators): only deformable heads use them; here they are
   classes that raise when constructed. A full mmcv is used where it is installed.
 * ``mmdet.utils``: two names, a type alias and a function of distributed training.
@@ -25,12 +26,17 @@ def install() -> None:
     for notice in ("pkg_resources is deprecated", "Fail to import ``MultiScaleDef"):
         warnings.filterwarnings("ignore", message=notice)
     _declare_torchvision_operators()
-    if importlib.util.find_spec("xtcocotools") is None:
+    if _is_absent("xtcocotools"):
         _alias_xtcocotools()
-    if importlib.util.find_spec("mmcv._ext") is None:
+    if _is_absent("mmcv._ext"):
         _replace_module("mmcv.ops", _CompiledOperators("mmcv.ops"))
-    if importlib.util.find_spec("mmdet") is None:
+    if _is_absent("mmdet"):
         _add_mmdet_utils()
+
+
+def _is_absent(name: str) -> bool:
+    """Neither installed nor already stood in for (``find_spec`` refuses a stand-in)."""
+    return name not in sys.modules and importlib.util.find_spec(name) is None
 
 
 class _CompiledOperators(types.ModuleType):
@@ -53,9 +59,22 @@ def _alias_xtcocotools() -> None:
     from pycocotools import coco, cocoeval, mask
 
     _replace_module("xtcocotools", pycocotools)
-    for module in (coco, cocoeval, mask):
-        name = module.__name__.rpartition(".")[2]
-        _replace_module(f"xtcocotools.{name}", module)
+
+    class COCOeval(cocoeval.COCOeval):
+        """pycocotools' evaluation with the arguments that xtcocotools adds."""
+
+        def __init__(self, truth, results, iou_type, sigmas=None, use_area=True):
+            super().__init__(truth, results, iou_type)
+            if not use_area:
+                raise ValueError("pycocotools needs the annotations' areas")
+            if sigmas is not None:
+                self.params.kpt_oks_sigmas = sigmas
+
+    evaluation = types.ModuleType("xtcocotools.cocoeval")
+    evaluation.COCOeval = COCOeval
+    _replace_module("xtcocotools.coco", coco)
+    _replace_module("xtcocotools.cocoeval", evaluation)
+    _replace_module("xtcocotools.mask", mask)
 
 
 def _add_mmdet_utils() -> None:

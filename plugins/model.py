@@ -1,4 +1,4 @@
-"""Build a cell's model: MMPose's top-down estimator with our codec, head and backbone."""
+"""Build a cell's model: MMPose's top-down estimator of our codec, head, backbone."""
 
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 from mmpose.registry import MODELS

@@ -199,8 +199,8 @@ def read_photo(path: Path) -> Image.Image:
 def cut(image: Image.Image, affine: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Crop ``(h, w, 3)``: each pixel is the mean of the image area that it covers.
 
-    Where the crop magnifies, an area is less than a pixel and linear interpolation takes
-    over. Outside the image is black.
+    Where the crop magnifies, an area is less than a pixel and linear interpolation
+    takes over. Outside the image is black.
 
     Args:
         image: RGB.
@@ -215,9 +215,30 @@ def cut(image: Image.Image, affine: np.ndarray, size: tuple[int, int]) -> np.nda
     left, top = np.floor(low).astype(int) - reach
     right, bottom = np.ceil(high).astype(int) + reach
     window = image.crop((left, top, right, bottom))
-    box = (low[0] - left, low[1] - top, high[0] - left, high[1] - top)
-    area = Image.Resampling.BOX if scale.min() >= 1 else Image.Resampling.BILINEAR
-    return np.asarray(window.resize(size, area, box=box))
+    if scale.min() < 1:
+        box = (low[0] - left, low[1] - top, high[0] - left, high[1] - top)
+        return np.asarray(window.resize(size, Image.Resampling.BILINEAR, box=box))
+    rows = area_means(np.asarray(window), low[1] - top, scale[1], size[1])
+    columns = area_means(rows.swapaxes(0, 1), low[0] - left, scale[0], size[0])
+    return np.rint(columns.swapaxes(0, 1)).astype(np.uint8)
+
+
+def area_means(values: np.ndarray, low: float, scale: float, length: int) -> np.ndarray:
+    """Means of ``values (n, m, c)`` over adjoining intervals of the first axis.
+
+    Pixels cut by an interval's end count by the part that lies in it. (Pillow's box
+    filter counts whole pixels: at two image pixels per crop pixel it moves things by up
+    to 0.2 crop pixels.)
+
+    Args:
+        low: where the first interval begins; value i covers [i, i + 1].
+        scale: length of an interval; length: number of intervals.
+    """
+    ends = low + scale * np.arange(length + 1)
+    whole = np.floor(ends).astype(int)
+    part = (ends - whole).astype(np.float32)[:, None, None]
+    sums = np.add.reduceat(values, whole, axis=0, dtype=np.float32)[:-1]
+    return (sums + np.diff(part * values[whole], axis=0)) / scale
 
 
 def _photos(

@@ -1,4 +1,4 @@
-"""What every stage needs of files: parameters, hashes, whole-or-nothing outputs, errors."""
+"""What every stage needs of files: parameters, hashes, whole outputs, errors."""
 
 import contextlib
 import hashlib

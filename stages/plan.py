@@ -1,7 +1,7 @@
 """``python -m stages.plan [OVERRIDES]``: compose conf/ into params.yaml.
 
-The grid names the cells: every combination of its axes, each composed by Hydra. An axis
-given on the command line replaces the grid's: ``python -m stages.plan size=64x48,96x72``.
+The grid names the cells: every combination of its axes, each composed by Hydra. An
+axis given on the command line replaces the grid's: ``size=64x48,96x72``.
 """
 
 import argparse
@@ -116,6 +116,14 @@ def describe_data(config: DictConfig) -> dict:
         data["name"] = re.sub(r"\W+", "_", Path(data["root"]).resolve().name)
     if not re.fullmatch(r"\w+", data["name"]):
         raise StageError(f"data.name={data['name']}: expected letters, digits and _")
+    # DVC removes a stage's outputs before it runs.
+    written = (Path("data") / data["name"]).resolve()
+    read = Path(data.get("root", "/")).resolve()
+    if read == written or written in read.parents or data["name"] == "stores":
+        raise StageError(
+            f"data.root={data.get('root')}: data/{data['name']} is written by prepare; "
+            "move the dataset out of data/ or give another data.name"
+        )
     return data
 
 

@@ -128,7 +128,7 @@ def only_one(scratch: Path, key: str) -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the parent ends: DVC leaves its children alive."""
+    """Ask the kernel for SIGTERM when the parent ends: DVC leaves children alive."""
     if sys.platform == "linux":
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)

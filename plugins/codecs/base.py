@@ -25,7 +25,7 @@ class HeatmapCodec(BaseKeypointCodec):
     """
 
     outputs = "heatmap"
-    """What the network must give for ``decode_batch``; codecs that agree are exchangeable."""
+    """What the network must give for ``decode_batch``; equal ones are exchangeable."""
 
     def __init__(self, input_size: tuple[int, int], sigma: float | None = None) -> None:
         super().__init__()

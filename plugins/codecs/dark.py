@@ -1,4 +1,4 @@
-"""DARK (Zhang et al., CVPR 2020, arXiv 1910.06278): sub-pixel targets, Taylor decode."""
+"""DARK (Zhang et al., CVPR 2020, arXiv 1910.06278): sub-pixel targets, Taylor step."""
 
 import torch
 from torch import Tensor

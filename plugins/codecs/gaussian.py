@@ -60,9 +60,10 @@ def log_patches(
 ) -> Tensor:
     """Logarithms ``(N, K, 2r+1, 2r+1)`` of the maps around their peaks.
 
-    Cells outside the map continue the Gaussian: from the two outermost cells of each row
-    or column follows the centre of the Gaussian with this ``sigma`` that passes through
-    them; that centre is kept within one cell of the peak, since the refined peak must be.
+    Cells outside the map continue the Gaussian: from the two outermost cells of each
+    row or column follows the centre of the Gaussian with this ``sigma`` that passes
+    through them; that centre is kept within one cell of the peak, since the refined
+    peak must be.
 
     Args:
         heatmaps: ``(N, K, h, w)``.
@@ -129,7 +130,7 @@ def _continue_gaussian(
 
 
 def blur_patches(patches: Tensor, kernel: int) -> Tensor:
-    """Blur ``(N, K, P, P)`` by OpenCV's Gaussian of ``kernel`` taps, valid cells only."""
+    """Blur ``(N, K, P, P)`` by OpenCV's Gaussian of ``kernel`` taps; valid cells."""
     if kernel == 1:
         return patches
     taps = torch.as_tensor(cv2.getGaussianKernel(kernel, 0)[:, 0]).to(patches)

@@ -13,7 +13,7 @@ SHIFT = 0.25
 
 @CODECS.register_module("msra")
 class MSRACodec(HeatmapCodec):
-    """Gaussian around the rounded cell; argmax, then a quarter toward the higher side."""
+    """Gaussian around the rounded cell; argmax, a quarter cell to the higher side."""
 
     def draw(self, cells: Tensor) -> Tensor:
         """Targets around the rounded cells."""

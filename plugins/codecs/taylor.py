@@ -48,7 +48,7 @@ class TaylorCodec(HeatmapCodec):
         return newton_step(gradient, hessian)
 
     def differences(self, logs: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient ``(N, K, 2)`` and Hessian ``(N, K, 3)`` = (xx, xy, yy) of the middle.
+        """Gradient ``(N, K, 2)`` and Hessian ``(N, K, 3)`` = (xx, xy, yy) there.
 
         Args:
             logs: ``(N, K, 2 reach + 1, 2 reach + 1)``.

@@ -51,7 +51,7 @@ def sample_affines(
     geometry: CropGeometry,
     settings: AugmentSettings,
 ) -> tuple[Tensor, Tensor]:
-    """Affines ``(B, 2, 3)`` from augmented to original input pixels, and who is flipped.
+    """Affines ``(B, 2, 3)``, augmented -> original input pixels, and who is flipped.
 
     Args:
         draws: ``(B, len(DRAWS))`` uniform in [0, 1).

@@ -2,11 +2,13 @@
 
 ``<store>/manifest.json`` and, per split, ``crops.npy`` (uint8, memory-mapped) and
 ``table.npz``. Coordinates have pixel centres at integers. A crop is the network's input
-with ``margin`` input pixels of context on each side, sampled ``oversample`` times finer:
-input pixel ``x`` is crop pixel ``oversample * (x + margin) + (oversample - 1) / 2``.
+with ``margin`` input pixels of context on each side, sampled ``oversample`` times
+finer: input pixel ``x`` is crop pixel
+``oversample * (x + margin) + (oversample - 1) / 2``.
 """
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,30 +77,37 @@ class CropStore:
 
     def __init__(self, folder: Path) -> None:
         folder = Path(folder)
+        remedy = f"make it again with python -m stages.downsample {folder.parent.name}"
         try:
-            self.manifest = json.loads((folder.parent / "manifest.json").read_text())
+            persons = self._read_manifest(folder)
             self.crops = np.load(folder / "crops.npy", mmap_mode="r")
             with np.load(folder / "table.npz", allow_pickle=False) as table:
                 columns = {name: table[name] for name in TABLE}
-        except (OSError, KeyError, ValueError) as error:
-            raise ValueError(
-                f"{folder}: not a readable crop store ({error}); make it again with "
-                f"python -m stages.downsample {folder.parent.name}"
-            ) from None
+        except KeyError as error:
+            raise ValueError(f"{folder}: no entry {error}; {remedy}") from None
+        except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            message = f"{folder}: not a readable crop store ({error}); {remedy}"
+            raise ValueError(message) from None
         self.__dict__.update(columns)
+        width, height = self.geometry.crop_size
+        expected = (persons, height, width, 3)
+        rows = {name: len(column) for name, column in columns.items()}
+        if self.crops.shape != expected or set(rows.values()) != {persons}:
+            raise ValueError(
+                f"{folder}: crops of shape {self.crops.shape} and rows {rows}, "
+                f"{expected} expected; {remedy}"
+            )
+
+    def _read_manifest(self, folder: Path) -> int:
+        """Take over what the manifest says; gives the number of persons."""
+        self.manifest = json.loads((folder.parent / "manifest.json").read_text())
         self.geometry = CropGeometry(
             tuple(self.manifest["input_size"]),
             self.manifest["margin"],
             self.manifest["oversample"],
         )
         self.data_hash = self.manifest["data_hash"]
-        width, height = self.geometry.crop_size
-        expected = (self.manifest["splits"][folder.name]["persons"], height, width, 3)
-        if self.crops.shape != expected or len(self.annotation_id) != expected[0]:
-            raise ValueError(
-                f"{folder}: crops of shape {self.crops.shape}, {expected} expected; make "
-                f"it again with python -m stages.downsample {folder.parent.name}"
-            )
+        return self.manifest["splits"][folder.name]["persons"]
 
     def __len__(self) -> int:
         return len(self.crops)

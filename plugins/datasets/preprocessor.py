@@ -36,7 +36,7 @@ class CropPreprocessor(BaseDataPreprocessor):
         self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), False)
 
     def forward(self, data: dict[str, Tensor], training: bool = False) -> dict:
-        """Give ``inputs (B, 3, h, w)`` and, as ``data_samples``, the moved keypoints."""
+        """Give ``inputs (B, 3, h, w)`` and as ``data_samples`` the moved keypoints."""
         data = self.cast_data(data)
         keypoints, visible = data["keypoints"], data["visible"]
         affines, flipped = sample_affines(

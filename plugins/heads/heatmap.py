@@ -4,6 +4,7 @@ from mmpose.models.heads import HeatmapHead
 from mmpose.registry import MODELS
 from torch import Tensor
 
+import plugins.losses  # noqa: F401  (registers what the head is told to use)
 from plugins.codecs import build_codec
 from plugins.registry import HEADS, LOSSES, typed
 
@@ -11,11 +12,11 @@ from plugins.registry import HEADS, LOSSES, typed
 @HEADS.register_module("heatmap")
 @MODELS.register_module()
 class BatchedHeatmapHead(HeatmapHead):
-    """MMPose's ``HeatmapHead`` that computes its targets for the whole batch at once.
+    """MMPose's ``HeatmapHead`` that computes the targets of a whole batch at once.
 
-    Strided backbones round halves up (a 48-pixel side has 2 cells at stride 32), so that
-    deconvolution gives up to half as many cells again as the heatmap has. They are
-    aligned at the top left; the surplus at the right and bottom is cut.
+    Strided backbones round halves up (a 48-pixel side has 2 cells at stride 32), so
+    that deconvolution gives up to half as many cells again as the heatmap has. They
+    are aligned at the top left; the surplus at the right and bottom is cut.
 
     Args:
         in_channels: channels of the last feature map.

@@ -1,8 +1,9 @@
-"""Go on after a kill: the training's state after each epoch, written whole or not at all.
+"""Go on after a kill: the training's state after each epoch, whole or not at all.
 
 MMEngine writes checkpoints in place and removes the old one first, so that a kill in
-between loses both; and it stores objects that torch.load refuses to read safely. Here the
-state is tensors and plain numbers, written aside, synced and renamed, the last two kept.
+between loses both; and it stores objects that torch.load refuses to read safely. Here
+the state is tensors and plain numbers, written aside, synced and renamed, the last two
+kept.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""``python -m stages.evaluate CELL``: measure a trained cell with every fitting decoder.
+"""``python -m stages.evaluate CELL``: measure a trained cell with all its decoders.
 
 Writes metrics.csv (a row per decoder), per_keypoint.csv and predictions.npz.
 """

@@ -25,7 +25,7 @@ def coco_metrics(
     scores: np.ndarray,
     keypoint_set: KeypointSet,
 ) -> dict[str, float]:
-    """COCO's keypoint AP and AR in percent, by pycocotools; NaN where it has no persons.
+    """COCO's keypoint AP and AR in percent by pycocotools; NaN where it has nobody.
 
     A person's score is the mean of its keypoint scores above 0.2; OKS-NMS at 0.9.
     """

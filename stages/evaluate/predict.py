@@ -33,10 +33,10 @@ def load_model(
         raise StageError(f"{path}: cannot be read ({error}); {remedy}") from None
     expected = {"config_hash": hash_of(cell["train"]), "data_hash": store.data_hash}
     for name, value in expected.items():
-        if checkpoint.get(name) != value:
+        found = checkpoint.get(name)
+        if found != value:
             raise StageError(
-                f"{path}: trained with {name} {checkpoint.get(name)}, {value} expected; "
-                + remedy
+                f"{path}: trained with {name} {found}, {value} expected; {remedy}"
             )
     model = build_model(cell["train"], store.keypoints.shape[1], store.geometry)
     model.load_state_dict(checkpoint["state_dict"])

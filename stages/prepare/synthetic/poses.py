@@ -242,8 +242,8 @@ def dance(rng: np.random.Generator) -> Pose:
 
 
 POSES: dict[Callable[[np.random.Generator], Pose], float] = {
-    stand: 0.22, walk: 0.13, run: 0.10, sit: 0.13, sit_on_floor: 0.04, bend: 0.06,
-    crouch: 0.05, kneel: 0.03, lie: 0.05, kick: 0.03, throw: 0.04, jump: 0.03,
-    lunge: 0.03, surf: 0.04, dance: 0.02,
+    stand: 0.40, walk: 0.20, run: 0.08, sit: 0.10, sit_on_floor: 0.02, bend: 0.03,
+    crouch: 0.02, kneel: 0.02, lie: 0.03, kick: 0.02, throw: 0.02, jump: 0.02,
+    lunge: 0.01, surf: 0.02, dance: 0.01,
 }  # fmt: skip
 """How often each is drawn."""

@@ -122,7 +122,7 @@ def draw_person(
 
 
 def _draw_heading(rng: np.random.Generator, facing: float) -> float:
-    """Angle in radians from facing the viewer: most photos show people from the front."""
+    """Angle in radians from facing the viewer: most photos show people so."""
     if rng.random() < facing:
         return rng.normal(0, FRONTAL)
     return rng.uniform(0, 2 * np.pi)

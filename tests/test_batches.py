@@ -1,0 +1,89 @@
+"""Order and draws: a matter of seed, epoch and person alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from plugins.datasets.batches import DRAWS, EpochBatches, TrainingCrops
+
+PERSONS = 23
+
+
+def order(batch_size: int, seed: int = 0, epoch: int = 0) -> list[np.ndarray]:
+    batches = EpochBatches(PERSONS, batch_size, seed)
+    batches.set_epoch(epoch)
+    assert all(number == epoch for number, _ in batches)
+    return [rows for _, rows in batches]
+
+
+class NumberedStore:
+    """A store whose every value is its person's number."""
+
+    def __init__(self) -> None:
+        number = np.arange(PERSONS)
+        self.input_keypoints = np.zeros((PERSONS, 17, 2)) + number[:, None, None]
+        self.visible = np.full((PERSONS, 17), 2, dtype=np.uint8)
+        self.crops = np.tile(number.astype(np.uint8)[:, None, None, None], (1, 4, 3, 3))
+
+    def __len__(self) -> int:
+        return PERSONS
+
+
+@pytest.fixture
+def crops() -> TrainingCrops:
+    return TrainingCrops(NumberedStore(), seed=0)
+
+
+def test_everyone_comes_once_in_an_epoch():
+    rows = np.concatenate(order(1))
+    assert sorted(rows) == list(range(PERSONS))
+    assert list(rows) != list(range(PERSONS))
+
+
+@pytest.mark.parametrize("batch_size", [2, 5, 23])
+def test_the_order_does_not_depend_on_the_batch_size(batch_size):
+    batches = order(batch_size, seed=3, epoch=2)
+    alone = np.concatenate(order(1, seed=3, epoch=2))
+    assert {len(rows) for rows in batches} == {batch_size}
+    assert len(batches) == len(EpochBatches(PERSONS, batch_size, 3))
+    count = len(batches) * batch_size
+    assert PERSONS - count < batch_size
+    np.testing.assert_array_equal(np.concatenate(batches), alone[:count])
+
+
+def test_the_order_depends_on_seed_and_epoch():
+    orders = [tuple(np.concatenate(order(1, s, e))) for s in (0, 1) for e in (0, 1, 2)]
+    assert len(set(orders)) == 6
+    again = tuple(np.concatenate(order(1, 1, 2)))
+    assert again == orders[-1]
+
+
+def test_too_few_persons_are_refused():
+    with pytest.raises(ValueError, match="5 persons do not fill a batch of 8"):
+        EpochBatches(5, 8, 0)
+
+
+def test_draws_depend_on_seed_epoch_and_person_alone(crops):
+    whole = crops[4, np.arange(PERSONS)]["draws"]
+    assert whole.shape == (PERSONS, len(DRAWS))
+    assert ((whole >= 0) & (whole < 1)).all()
+    rows = np.array([20, 3, 11])
+    crops[5, rows]
+    part = TrainingCrops(NumberedStore(), seed=0)[4, rows]["draws"]
+    torch.testing.assert_close(part, whole[rows], atol=0, rtol=0)
+    torch.testing.assert_close(crops[4, rows]["draws"], part, atol=0, rtol=0)
+    others = [
+        crops[5, rows]["draws"],
+        TrainingCrops(NumberedStore(), seed=1)[4, rows]["draws"],
+    ]
+    assert all((other != part).all() for other in others)
+    assert len(torch.unique(whole)) > 0.99 * whole.numel()
+
+
+def test_a_batch_holds_the_persons_of_its_rows(crops):
+    rows = np.array([20, 3, 11])
+    batch = crops[0, rows]
+    assert batch["crops"][:, 0, 0, 0].tolist() == [20, 3, 11]
+    assert batch["keypoints"][:, 16, 1].tolist() == [20, 3, 11]
+    assert batch["visible"].shape == (3, 17)
+    assert len(crops) == PERSONS

@@ -1,0 +1,138 @@
+"""params.yaml: what conf/ composes to, with unique keys that say what a cell is."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages.files import StageError
+from stages.plan import CONF, plan, render
+
+TOP = Path(__file__).parent.parent
+ONE = ["grid=single"]
+
+
+@pytest.fixture(scope="module")
+def default() -> dict:
+    return plan([])
+
+
+def only(params: dict) -> tuple[str, dict]:
+    ((key, cell),) = params["cells"].items()
+    return key, cell
+
+
+def test_the_committed_params_are_those_of_conf():
+    committed = (TOP / "params.yaml").read_text()
+    assert render(plan(yaml.safe_load(committed)["plan"])) == committed
+
+
+def test_the_default_grid(default):
+    grid = yaml.safe_load((CONF / "grid/default.yaml").read_text())["products"]
+    assert len(default["cells"]) == sum(
+        len(p["method"]) * len(p["size"]) * len(p.get("seed", [0])) for p in grid
+    )
+    assert set(default["data"]) == {"synthetic"}
+    assert set(default["stores"]) == {f"synthetic-{s}" for s in grid[0]["size"]}
+
+
+def test_keys_are_unique_legal_and_point_to_what_exists(default):
+    for key, cell in default["cells"].items():
+        assert re.fullmatch(r"[\w-]+", key)
+        parts = [cell["store"], cell["backbone"], cell["method"], f"s{cell['seed']}"]
+        assert key == "-".join(parts)
+        assert default["stores"][cell["store"]]["size"] == cell["size"]
+        assert default["stores"][cell["store"]]["data"] == cell["data"]
+        assert cell["data"] in default["data"]
+        assert cell["train"]["size"] == cell["size"]
+        assert cell["train"]["method"]["name"] == cell["method"]
+        assert cell["train"]["schedule"]["name"] == cell["schedule"]
+
+
+@pytest.mark.parametrize("group", ["backbone", "method", "schedule"])
+def test_every_file_of_conf_composes_under_its_name(group):
+    for path in sorted((CONF / group).glob("*.yaml")):
+        _, cell = only(plan([*ONE, f"{group}={path.stem}"]))
+        assert cell[group] == path.stem == cell["train"][group]["name"]
+
+
+def test_an_axis_on_the_command_line_replaces_the_grids():
+    params = plan(["size=64x48,96x72", "method=udp", "seed=0,1,2"])
+    assert params["plan"] == ["size=64x48,96x72", "method=udp", "seed=0,1,2"]
+    assert (
+        list(params["cells"])
+        == [
+            f"synthetic-{size}-hrnet_micro-udp-s{seed}"
+            for size in ("64x48", "96x72")
+            for seed in (0, 1, 2)
+        ]
+        or len(params["cells"]) == 6
+    )
+    assert set(params["stores"]) == {"synthetic-64x48", "synthetic-96x72"}
+    assert {cell["seed"] for cell in params["cells"].values()} == {0, 1, 2}
+
+
+def test_other_overrides_are_in_the_key():
+    key, cell = only(plan([*ONE, "schedule=smoke", "augment.scale=0.1"]))
+    assert key == "synthetic-64x48-hrnet_micro-udp-augment_scale_0_1-schedule_smoke-s0"
+    assert cell["train"]["augment"]["scale"] == 0.1
+    keys = plan([*ONE, "schedule.epochs=1,2"])["cells"]
+    assert [key.split("-")[-2] for key in keys] == [
+        "schedule_epochs_1",
+        "schedule_epochs_2",
+    ]
+    negative, positive = (only(plan([*ONE, f"augment.rotation={v}"])) for v in (-1, 1))
+    assert "-augment_rotation_m1-" in negative[0]
+    assert "-augment_rotation_1-" in positive[0]
+
+
+def test_the_camera_is_in_the_stores_name():
+    params = plan([*ONE, "store.oversample=1,2"])
+    one, two = params["stores"].items()
+    assert one[0] != two[0] and one[0].startswith("synthetic-64x48-store_oversample")
+    assert (one[1]["oversample"], two[1]["oversample"]) == (1, 2)
+    assert all(key.startswith(cell["store"]) for key, cell in params["cells"].items())
+
+
+def test_data_changes_only_with_a_name_of_its_own():
+    with pytest.raises(StageError, match="two different settings have the name"):
+        plan([*ONE, "data.noise=1,2"])
+    params = plan([*ONE, "data.noise=2", "data.name=noisy"])
+    key, cell = only(params)
+    assert key.startswith("noisy-64x48") and params["data"]["noisy"]["noise"] == 2
+
+
+def test_a_folder_gives_the_data_its_name(tmp_path):
+    params = plan([*ONE, "data=coco_dir", f"data.root={tmp_path}/my-photos"])
+    assert list(params["data"]) == ["my_photos"]
+    with pytest.raises(StageError, match="data.root"):
+        plan([*ONE, "data=coco_dir"])
+    with pytest.raises(StageError, match="data.name=a/b: expected letters"):
+        plan([*ONE, "data.name=a/b"])
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("size=64x50", "64x50.*multiples of 8"),
+        ("size=64", "HEIGHTxWIDTH"),
+        ("method=nothing", "method/nothing"),
+        ("nothing=1", "nothing"),
+        ("schedule.epoch=5", "epoch"),
+        ("upscale=bicubic", "upscale=bicubic: expected none"),
+        ("grid=nothing", "grid/nothing"),
+        ("size", "size"),
+    ],
+)
+def test_a_wrong_override_is_named(override, says):
+    with pytest.raises(StageError, match=says) as caught:
+        plan([*ONE, override] if not override.startswith("grid") else [override])
+    assert "Traceback" not in str(caught.value)
+
+
+def test_rendered_params_are_read_back(default):
+    text = render(default | {"plan": ["size=64x48"]})
+    assert "python -m stages.plan size=64x48\n" in text
+    assert yaml.safe_load(text)["cells"] == default["cells"]
+    assert "&id" not in text
