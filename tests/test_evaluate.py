@@ -24,10 +24,12 @@ from plugins.metrics import (
     object_keypoint_similarity,
 )
 from plugins.model import build_model
+from stages.downsample import downsample
 from stages.evaluate.__main__ import evaluate
 from stages.evaluate.coco import COCO_STATS, coco_metrics, suppress, to_results
 from stages.evaluate.keypoints import compare_keypoints, per_keypoint, person_oks
 from stages.files import StageError, hash_of
+from tests.conftest import STORE
 
 SIGMAS = np.array(COCO17.sigmas)
 
@@ -156,7 +158,12 @@ def test_similarity_is_pycocotools_oks(coco, store, truth):
         assert matrix[rows, column] == pytest.approx(found[row], abs=1e-9)
 
 
-def test_errors_are_in_input_pixels(store, truth):
+@pytest.mark.parametrize("oversample", [1, 2])
+def test_errors_are_in_input_pixels(tiny_data, tmp_path, monkeypatch, oversample):
+    monkeypatch.chdir(tiny_data)
+    settings = STORE | {"size": "32x24", "oversample": oversample}
+    downsample(settings, tmp_path / "store", 1)
+    store = CropStore(tmp_path / "store/val")
     moved = store.input_keypoints + np.array([0.6, -0.8])
     detail = compare_keypoints(store, store.to_image_pixels(moved), COCO17)
     np.testing.assert_allclose(detail["input_px"], 1.0, atol=1e-9)

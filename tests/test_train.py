@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import fcntl
 import os
 import signal
 import subprocess
@@ -16,11 +15,13 @@ import yaml
 
 from plugins.hooks.history import HistoryHook
 from plugins.hooks.resume import KEPT, ResumeHook
+from plugins.losses.mse import LabelledMSELoss
+from plugins.model import build_model
 from stages.files import StageError, hash_of
-from stages.train import SCRATCH, run_hash, train
+from stages.train import SCRATCH, only_one, run_hash, train
 
 TOP = Path(__file__).parent.parent
-KEY, EPOCHS = "cell", 3
+KEY, EPOCHS, BATCHES = "cell", 3, 2
 MODULES = ("plugins", "stages")
 # MMEngine names its singletons by the second; here several trainings share one.
 pytestmark = pytest.mark.filterwarnings("ignore:.*has been created:UserWarning")
@@ -142,6 +143,40 @@ def test_a_resumed_training_is_the_undisturbed_one(
     assert states() == []
 
 
+def test_random_numbers_go_on_where_they_stopped(work, settings, monkeypatch):
+    """As a method with dropout or sampling in its loss would draw them."""
+    forward = LabelledMSELoss.forward
+
+    def randomly(self, *args):
+        return forward(self, *args) * torch.rand(())
+
+    monkeypatch.setattr(LabelledMSELoss, "forward", randomly)
+    whole = run(settings, "runs/whole")
+    with killed_after(1, monkeypatch):
+        run(settings)
+    torch.rand(5)
+    assert_same(whole, run(settings))
+
+
+def test_the_smoke_schedule_has_none_and_goes_on(work, compose_cell, monkeypatch):
+    """A schedule without a change of the learning rate."""
+    settings = compose_cell("size=32x24", "schedule=smoke")["train"]
+    assert settings["schedule"]["param_scheduler"] == []
+    whole = run(settings, "runs/whole")
+    with killed_after(1, monkeypatch):
+        run(settings)
+    assert_same(whole, run(settings))
+
+
+def test_it_may_be_killed_twice(whole, settings, monkeypatch):
+    for epoch in (1, 2):
+        with killed_after(epoch, monkeypatch):
+            run(settings)
+    last = torch.load(states()[-1], weights_only=True)
+    assert (last["epoch"], last["iteration"]) == (2, 2 * BATCHES)
+    assert_same(whole, run(settings))
+
+
 @pytest.mark.parametrize("share", [0.0, 0.6])
 def test_a_truncated_state_falls_back_to_the_one_before(
     whole, settings, monkeypatch, capsys, share
@@ -156,6 +191,22 @@ def test_a_truncated_state_falls_back_to_the_one_before(
     out = capsys.readouterr().out
     assert f"{second.name} cannot be read" in out and "going on after epoch 1" in out
     assert_same(whole, resumed)
+
+
+def test_layers_that_mmengine_does_not_initialise_are_seeded(
+    work, settings, monkeypatch
+):
+    def build_with_more(*args):
+        model = build_model(*args)
+        model.more = torch.nn.Linear(3, 3)
+        return model
+
+    monkeypatch.setattr("stages.train.build_model", build_with_more)
+    weights = []
+    for number in (1, 2):
+        torch.manual_seed(number)
+        weights.append(weights_of(run(settings, f"runs/{number}"))["more.weight"])
+    assert torch.equal(*weights)
 
 
 def test_only_the_last_states_are_kept(work, settings, monkeypatch):
@@ -187,17 +238,16 @@ def test_a_state_of_other_settings_data_or_code_is_not_continued(
 
 
 def test_a_second_process_is_refused(work, settings):
-    SCRATCH.mkdir(parents=True)
-    with open(SCRATCH / f"{KEY}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with only_one(SCRATCH / "other", KEY):
         with pytest.raises(StageError, match="cell: another process is training"):
             run(settings)
     assert run(settings).exists()
 
 
 def test_a_loss_that_is_not_finite_ends_it(work, settings, monkeypatch):
-    loss = "plugins.losses.mse.LabelledMSELoss.forward"
-    monkeypatch.setattr(loss, lambda self, p, t, w: (p * float("nan")).mean())
+    monkeypatch.setattr(
+        LabelledMSELoss, "forward", lambda self, p, t, w: (p * float("nan")).mean()
+    )
     with pytest.raises(StageError, match="cell: epoch 1: the loss is nan; lower sched"):
         run(settings)
     assert not Path("runs").exists() and states() == []

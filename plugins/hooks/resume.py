@@ -53,7 +53,7 @@ class ResumeHook(Hook):
             "iteration": runner.iter,
             "model": runner.model.state_dict(),
             "optimizer": runner.optim_wrapper.state_dict(),
-            "schedulers": [s.state_dict() for s in runner.param_schedulers],
+            "schedulers": [s.state_dict() for s in runner.param_schedulers or []],
             "random": torch.get_rng_state(),
             "history": self.history.rows,
         }
@@ -69,7 +69,7 @@ class ResumeHook(Hook):
         runner.model.load_state_dict(state["model"])
         runner.optim_wrapper.load_state_dict(state["optimizer"])
         for scheduler, saved in zip(
-            runner.param_schedulers, state["schedulers"], strict=True
+            runner.param_schedulers or [], state["schedulers"], strict=True
         ):
             scheduler.load_state_dict(saved)
         torch.set_rng_state(state["random"])
