@@ -9,9 +9,10 @@ def derive_sigma(heatmap_size: tuple[int, int]) -> float:
     """Sigma in cells of a target Gaussian on a ``(w, h)`` heatmap.
 
     HRNet's 2 cells on 64 rows, in proportion to the height (DarkPose uses 1 on 32
-    rows), but never below 1: with less, a cell beside the peak holds so little of the
-    Gaussian (exp(-2) at 0.5) that a network's noise hides where between two cells it
-    stands.
+    rows), but never below 1: with less, a cell beside the peak holds little of the
+    Gaussian (exp(-2) at 0.5), and a network's noise should hide where between two
+    cells it stands. That is an argument, not a measurement: smaller sigmas, which CAL
+    uses at 64x48, have not been trained here.
     """
     height = heatmap_size[1]
     return max(MINIMAL_SIGMA, REFERENCE_SIGMA * height / REFERENCE_HEIGHT)
