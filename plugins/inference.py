@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from mmpose.models.pose_estimators import TopdownPoseEstimator
-from torch import Tensor
 
+from plugins.codecs.common.codec import Outputs
 from plugins.datasets.crop_store import CropStore
 from plugins.datasets.keypoint_sets import COCO17
 
@@ -14,7 +14,7 @@ from plugins.datasets.keypoint_sets import COCO17
 @torch.inference_mode()
 def predict_outputs(
     model: TopdownPoseEstimator, images: np.ndarray, flip_test: bool
-) -> Tensor:
+) -> Outputs:
     """Head outputs of uint8 ``images (B, h, w, 3)``, averaged with the mirrored."""
     device = next(model.parameters()).device
     pixels = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float()
@@ -23,12 +23,13 @@ def predict_outputs(
     if not flip_test:
         return outputs
     flipped = model(inputs.flip(-1), None, mode="tensor")
-    return model.head.average_flipped(outputs, flipped, COCO17.flip_indices)
+    flipped = model.head.codec.mirror(flipped, COCO17.flip_indices)
+    return {name: (values + flipped[name]) / 2 for name, values in outputs.items()}
 
 
 def store_outputs(
     model: TopdownPoseEstimator, store: CropStore, batch_size: int, flip_test: bool
-) -> Iterator[tuple[slice, Tensor]]:
+) -> Iterator[tuple[slice, Outputs]]:
     """Rows of the store and their head outputs, batch by batch; sets eval mode."""
     model.eval()
     for start in range(0, len(store), batch_size):

@@ -22,15 +22,19 @@ def build_model(
         geometry: of the crop store that it reads.
     """
     backbone, method = settings["backbone"], settings["method"]
+    head = typed(HEADS, method["head"])
+    trunk = dict(trunk=head["trunk"]) if "trunk" in head else {}
+    features = head["type"].reads(**trunk)
     network = typed(BACKBONES, backbone["network"])
-    if "input_size" in network:
-        network["input_size"] = geometry.input_size
-    head = typed(HEADS, method["head"]) | dict(
-        in_channels=backbone["channels"],
-        deconv_out_channels=backbone["deconvolution"],
+    network |= dict(input_size=geometry.input_size, features=features)
+    codec = dict(method["codec"], input_size=geometry.input_size)
+    head |= dict(
+        in_channels=network["type"].channels(network, features),
+        deconvolution=backbone["deconvolution"],
         out_channels=keypoints,
-        codec=dict(method["codec"], input_size=geometry.input_size),
+        codec=codec | dict(transform=settings["transform"]),
         loss=method["loss"],
+        auxiliary=settings["auxiliary"],
     )
     preprocessor = dict(
         type=CropPreprocessor, geometry=geometry, augment=settings["augment"]

@@ -1,8 +1,9 @@
 """Registries of what a method is made of: each entry is named after its module.
 
-So ``codec: {name: udp}`` in conf/method is plugins/codecs/udp.py, which dvc.yaml lists
-as what the cells of that method depend on. In an MMPose config the codecs have the
-types ``lowres.udp`` and so on; heads and backbones are in its MODELS by class name.
+So ``codec: {name: udp}`` in conf/method is plugins/codecs/udp.py (or a package of that
+name), which dvc.yaml lists as what the cells of that method depend on. In an MMPose
+config the codecs have the types ``lowres.udp`` and so on; heads and backbones are in
+its MODELS by class name.
 """
 
 import importlib

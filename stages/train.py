@@ -28,6 +28,7 @@ from plugins.datasets.batches import EpochBatches, TrainingCrops  # noqa: E402
 from plugins.datasets.crop_store import CropStore  # noqa: E402
 from plugins.hooks.history import HistoryHook  # noqa: E402
 from plugins.hooks.resume import ResumeHook, save_checkpoint  # noqa: E402
+from plugins.hooks.start import ProgressHook, StartHook  # noqa: E402
 from plugins.model import build_model  # noqa: E402
 from stages.files import (  # noqa: E402
     StageError,
@@ -55,9 +56,11 @@ def train(key: str, settings: dict, store: Path, folder: Path) -> None:
     """
     try:
         training, validation = CropStore(store / "train"), CropStore(store / "val")
-        scratch = SCRATCH / f"{key}-{run_hash(settings, training.data_hash)}"
+        start = find_start(settings["init"])
+        scratch = SCRATCH / f"{key}-{run_hash(settings, training.data_hash, start)}"
         with only_one(scratch, key):
-            runner, history = make_runner(settings, training, validation, scratch)
+            parts = (training, validation, start, scratch)
+            runner, history = make_runner(settings, *parts)
             runner.train()
             with new_folder(folder) as aside:
                 write_history(history.rows, aside / "history.csv")
@@ -73,8 +76,29 @@ def train(key: str, settings: dict, store: Path, folder: Path) -> None:
         raise StageError(f"{key}: {error}") from error
 
 
+def find_start(init: dict) -> Path | None:
+    """The checkpoint that a cell starts from; None: from scratch.
+
+    Raises:
+        StageError: it does not exist.
+    """
+    if init["from"] == "none":
+        return None
+    for path in (Path("runs") / init["from"] / "checkpoint.pth", Path(init["from"])):
+        if path.is_file():
+            return path
+    raise StageError(
+        f"init={init['from']}: neither a trained cell in runs/ nor a file; train that "
+        "cell first: dvc repro does"
+    )
+
+
 def make_runner(
-    settings: dict, training: CropStore, validation: CropStore, scratch: Path
+    settings: dict,
+    training: CropStore,
+    validation: CropStore,
+    start: Path | None,
+    scratch: Path,
 ) -> tuple[Runner, HistoryHook]:
     """MMEngine's Runner for a cell, and the hook that keeps its learning curve."""
     schedule, seed = settings["schedule"], settings["seed"]
@@ -92,21 +116,31 @@ def make_runner(
             TrainingCrops(training, seed), sampler=batches, batch_size=None
         ),
         train_cfg=dict(by_epoch=True, max_epochs=schedule["epochs"]),
-        optim_wrapper=dict(optimizer=schedule["optimizer"]),
+        optim_wrapper=dict(
+            optimizer=schedule["optimizer"],
+            # Decay would pull the learnt weights of losses toward 1 / 0.
+            paramwise_cfg=dict(custom_keys={"objective.balance": dict(decay_mult=0.0)}),
+        ),
         param_scheduler=schedule["param_scheduler"] or None,
         default_hooks=dict(checkpoint=None, logger=None),
-        custom_hooks=[history, ResumeHook(scratch, history)],
+        custom_hooks=[
+            StartHook(start, settings["init"]["part"]),
+            ProgressHook(),
+            history,
+            ResumeHook(scratch, history),
+        ],
         randomness=dict(seed=seed),
         log_level="WARNING",
     )
     return runner, history
 
 
-def run_hash(settings: dict, data_hash: str) -> str:
-    """Hash of settings, data and code: what a saved state may be continued with."""
+def run_hash(settings: dict, data_hash: str, start: Path | None) -> str:
+    """Hash of settings, data, start and code: what a saved state may go on with."""
     code = [*Path("plugins").rglob("*.py"), Path(__file__)]
     hashes = [hash_of_file(path) for path in sorted(code)]
-    return hash_of([settings, data_hash, hashes])
+    weights = hash_of_file(start) if start else None
+    return hash_of([settings, data_hash, weights, hashes])
 
 
 @contextlib.contextmanager

@@ -12,8 +12,8 @@ mmpose_compat.install()
 torch.set_num_threads(1)
 
 from plugins.datasets.crop_store import CropGeometry  # noqa: E402
-from stages import plan as planning  # noqa: E402
 from stages.downsample import downsample, make_geometry  # noqa: E402
+from stages.plan import plan  # noqa: E402
 from stages.prepare import prepare  # noqa: E402
 from tests.coco_folder import write_coco_folder  # noqa: E402
 
@@ -23,7 +23,7 @@ STORE = {"data": "tiny", "padding": 1.25, "context": 0.25, "oversample": 1}
 
 @functools.cache
 def _composed(*overrides: str) -> dict:
-    return planning.plan(["grid=single", *overrides])
+    return plan(["grid=single", *overrides])
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,16 @@ def write_grid(root: Path, cells: dict[str, dict]) -> None:
         write_predictions(root, key, cell)
 
 
+def shrink_codec_report(patch) -> None:
+    """Two codecs and two sizes: the whole report measures some 50."""
+    from stages.compare.codec_report import report
+
+    patch.setattr(report, "OURS", ("udp", "quadfit"))
+    patch.setattr(report, "STOCK", ("udp",))
+    patch.setattr(report, "SIZES", ("32x24", "64x48"))
+    patch.setattr(report, "JOINTS", 100)
+
+
 def metric_rows(key: str, cell: dict, **changes) -> pd.DataFrame:
     """metrics.csv of one cell: a row per decoder; ``changes`` overwrite columns."""
     width, height = parse_size(cell["size"])
@@ -159,6 +169,8 @@ def write_predictions(root: Path, key: str, cell: dict) -> None:
     spread = 120 * (100 - BASE_AP[cell["size"]] - GAIN[cell["method"]]) / 1000
     person = draw.uniform(0.3, 1.7, (PERSONS, 1, 1))
     off = draw.normal(0, spread, (len(decoders), *image.shape)) * person
+    coarse = np.round(draw.normal(0, 0.6, image.shape) * person**2)
+    coarse[::3, 9] = np.nan
     folder = root / "results" / "cells" / key
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(
@@ -169,6 +181,7 @@ def write_predictions(root: Path, key: str, cell: dict) -> None:
         keypoints=(image + off).astype(np.float32),
         scores=np.ones(off.shape[:3], np.float32),
         oks=np.exp(-np.linalg.norm(off, axis=-1).mean(-1) / 12),
+        coarse_errors=coarse.astype(np.float32),
     )
 
 

@@ -12,9 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmpose.models.backbones.hrnet import HRNet
+from mmpose.registry import MODELS
 
 from plugins.backbones.hrnet import SizedHRNet, count_branches
 from plugins.model import build_model
+from plugins.registry import BACKBONES as NETWORKS
+from plugins.registry import typed
 from stages.downsample import make_geometry
 from stages.evaluate.describe import measure_cost
 from stages.plan import CONF, plan
@@ -97,6 +100,61 @@ def test_features_are_a_quarter_of_any_multiple_of_8(eighths_x, eighths_y):
     with torch.inference_mode():
         (features,) = network(torch.zeros(1, 3, height, width))
     assert features.shape == (1, SMALL["widths"][0], height // 4, width // 4)
+
+
+def feature_shapes(backbone: str, size: str, features: str) -> list[tuple[int, ...]]:
+    """Shapes of what a backbone of conf/ gives, and the channels that it says."""
+    (cell,) = plan(["grid=single", f"backbone={backbone}"])["cells"].values()
+    height, width = map(int, size.split("x"))
+    settings = typed(NETWORKS, cell["train"]["backbone"]["network"])
+    settings |= {"input_size": (width, height), "features": features}
+    network = MODELS.build(dict(settings))
+    network.eval()
+    with torch.inference_mode():
+        maps = network(torch.zeros(1, 3, height, width))
+    assert [m.shape[1] for m in maps] == settings["type"].channels(settings, features)
+    return [tuple(m.shape[1:]) for m in maps]
+
+
+@pytest.mark.parametrize("size", ["32x24", "64x48", "128x96"])
+@pytest.mark.parametrize("features", ["finest", "two", "all"])
+def test_channels_are_those_of_the_features(size, features):
+    shapes = feature_shapes("hrnet_micro", size, features)
+    height, width = map(int, size.split("x"))
+    finest = (16, height // 4, width // 4)
+    branches = {"32x24": 2, "64x48": 3, "128x96": 4}[size]
+    assert len(shapes) == {"finest": 1, "two": 2, "all": branches}[features]
+    assert shapes[0] == finest
+    if features == "two":
+        assert shapes[1] == finest
+    if features == "all":
+        sides = [(-(-height // s), -(-width // s)) for s in (4, 8, 16, 32)[:branches]]
+        assert [shape[1:] for shape in shapes] == sides
+
+
+@pytest.mark.parametrize("features", ["finest", "two", "all"])
+def test_resnet_has_one_map_for_every_head(features):
+    assert feature_shapes("resnet18", "64x48", features) == [(512, 2, 2)]
+
+
+def test_the_two_last_stages_share_nothing_but_what_is_before():
+    """CAL: stages 1 to 3 shared, a stage 4 for each of heatmap and offset."""
+    network = SizedHRNet((48, 64), **SMALL, features="two")
+    first, second = network(torch.randn(2, 3, 64, 48))
+    (found,) = torch.autograd.grad(
+        second.sum(), network.conv1.weight, retain_graph=True
+    )
+    assert found.abs().max() > 0
+    own = list(network.stage4.parameters()) + list(network.transition3.parameters())
+    gradients = torch.autograd.grad(second.sum(), own, allow_unused=True)
+    assert all(gradient is None for gradient in gradients)
+    copied = {id(p) for p in network.second_stage.parameters()}
+    assert copied and not copied & {id(p) for p in own}
+    plain = SizedHRNet((48, 64), **SMALL)
+    cost_of = [sum(p.numel() for p in n.parameters()) for n in (network, plain)]
+    stage = sum(p.numel() for p in own)
+    assert cost_of[0] - cost_of[1] == stage
+    assert first.shape == second.shape
 
 
 def test_equals_mmpose_hrnet_where_that_runs():

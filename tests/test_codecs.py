@@ -1,301 +1,256 @@
-"""Codecs: oracle error, equality with MMPose where MMPose is sound, hostile maps."""
+"""Every codec: outputs that say nothing, batches, types, which joints are learnt."""
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from mmpose.codecs import MSRAHeatmap, UDPHeatmap
 from mmpose.registry import KEYPOINT_CODECS
 
-from plugins.codecs import build_codec, codecs_for
-from plugins.codecs.couplings import derive_kernel, derive_sigma
-from plugins.codecs.gaussian import newton_step
+from plugins.codecs import build_codec
 from plugins.registry import CODECS
-from plugins.sizes import heatmap_size, parse_size
-
-NAMES = ("argmax", "msra", "dark", "udp")
-SIZES = ("32x24", "64x48", "128x96", "256x192")
-TAYLOR_BOUNDS = {
-    "dark": {"32x24": (0.04, 0.08), "64x48": (0.04, 0.08), "128x96": (0.04, 0.08)},
-    "udp": {"32x24": (0.01, 0.015), "64x48": (0.01, 0.015), "128x96": (0.01, 0.015)},
-}
-"""Mean and 99th percentile of the oracle error in input px; both 0.003 at 256x192."""
-GOLDEN_MEANS = {
-    "argmax": (1.727, 1.616, 1.575, 1.552),
-    "msra": (1.587, 1.566, 1.551, 1.535),
-}
-
-
-def uniform_joints(size: tuple[int, int], persons: int, margin: float = 0.0):
-    """Joints ``(persons, 17, 2)`` over the whole input, its borders included."""
-    generator = torch.Generator().manual_seed(0)
-    unit = torch.rand(persons, 17, 2, dtype=torch.float64, generator=generator)
-    return unit * (torch.tensor(size) - 1 - 2 * margin) + margin
-
-
-def oracle_errors(name: str, size: tuple[int, int]) -> torch.Tensor:
-    """Distances in input px between joints and what their perfect maps decode to."""
-    codec, joints = build_codec(name, size), uniform_joints(size, 1000)
-    heatmaps = codec.encode_batch(joints, torch.ones(1000, 17))["heatmaps"]
-    decoded, scores = codec.decode_batch(heatmaps.float())
-    assert (scores > 0.3).all()
-    return (decoded - joints).norm(dim=-1).flatten()
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ["dark", "udp"])
-def test_taylor_decoding_is_exact_up_to_the_borders(name, size):
-    errors = oracle_errors(name, parse_size(size))
-    mean, p99 = TAYLOR_BOUNDS[name].get(size, (0.003, 0.003))
-    assert errors.mean() <= mean
-    assert errors.quantile(0.99) <= p99
-
-
-@pytest.mark.parametrize("name", GOLDEN_MEANS)
-def test_rounding_costs_what_it_did(name):
-    means = [float(oracle_errors(name, parse_size(size)).mean()) for size in SIZES]
-    assert means == pytest.approx(GOLDEN_MEANS[name], abs=0.02)
-
-
-def mmpose_codec(name: str, size: tuple[int, int], sigma: float, kernel: int):
-    cells = heatmap_size(size)
-    if name == "udp":
-        return UDPHeatmap(size, cells, sigma=sigma, blur_kernel_size=kernel)
-    unbiased = name == "dark"
-    return MSRAHeatmap(size, cells, sigma, unbiased=unbiased, blur_kernel_size=kernel)
-
-
-def mmpose_oracle(name: str, size: tuple[int, int], sigma: float, kernel: int):
-    """Errors ``(N,)`` in input px of MMPose's codec, in its own transform."""
-    codec, joints = mmpose_codec(name, size, sigma, kernel), uniform_joints(size, 150)
-    errors = []
-    for person in joints.numpy():
-        heatmaps = codec.encode(person[None])["heatmaps"]
-        decoded = codec.decode(heatmaps)[0][0]
-        if name == "udp":  # decodes to k * w / (w - 1), for its own warp to undo
-            decoded = decoded * (np.array(size) - 1) / size
-        errors.append(np.linalg.norm(decoded - person, axis=-1))
-    return np.concatenate(errors)
-
-
-@pytest.mark.parametrize(
-    ("name", "mean", "p99"),
-    [("msra", 1.57, 3.0), ("dark", 0.79, 3.0), ("udp", 0.55, 4.2)],
+from tests.codec_cases import (
+    INF,
+    JOINTS,
+    MAPS,
+    NAMES,
+    NAN,
+    OFFSETS,
+    PLAIN,
+    SIZE,
+    encode_all,
+    noisy_outputs,
+    parametrize_variants,
+    perfect_outputs,
+    uniform_joints,
 )
-def test_mmpose_has_the_faults_that_are_corrected_here(name, mean, p99):
-    """At 64x48, sigma 1 and kernel 3; UDP's 4.2 px at the borders are a whole cell."""
-    errors = mmpose_oracle(name, (48, 64), 1.0, 3)
-    assert errors.mean() == pytest.approx(mean, abs=0.06)
-    assert np.quantile(errors, 0.99) == pytest.approx(p99, abs=0.25)
 
 
-@pytest.mark.parametrize(("size", "left"), [("64x48", 0.5), ("128x96", 0.27)])
-def test_mmpose_leaves_dark_unrefined_where_ours_is_not(size, left):
-    size = parse_size(size)
-    width, height = heatmap_size(size)
-    x, y = np.meshgrid(np.arange(width), np.arange(height))
-    cells = np.stack((x, y), -1).reshape(-1, 2).astype(float)
-    off = cells + 0.3 * np.where(cells < np.array([width, height]) / 2, 1, -1)
-    theirs = mmpose_codec("dark", size, 1.0, 3)
-    decoded = theirs.decode(theirs.encode(4 * off[None])["heatmaps"])[0][0] / 4
-    assert (decoded == cells).all(1).mean() == pytest.approx(left, abs=0.005)
-    ours = build_codec("dark", size)
-    heatmaps = ours.encode_batch(torch.tensor(off)[None] * ours.scale, torch.ones(1, 1))
-    refined = ours.decode_batch(heatmaps["heatmaps"])[0][0] / ours.scale
-    assert (refined - torch.tensor(off)).abs().max() < 0.05
+def map_outputs(name: str, heatmaps: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Heatmaps with the offsets, all 0.3, that the codec reads beside them."""
+    if name not in OFFSETS:
+        return {"heatmaps": heatmaps}
+    shape = (*heatmaps.shape[:2], 2, *heatmaps.shape[2:])
+    return {"heatmaps": heatmaps, "offsets": torch.full(shape, 0.3)}
 
 
-@pytest.mark.parametrize("noise", [0.0, 0.02])
-@pytest.mark.parametrize("name", ["msra", "dark", "udp"])
-def test_equals_mmpose_away_from_the_borders(name, noise):
-    """Targets and decoded joints at 256x192, sigma 2, kernel 11."""
-    size, persons = (192, 256), 12
-    ours, theirs = build_codec(name, size), mmpose_codec(name, size, 2.0, 11)
-    joints = uniform_joints(size, persons, margin=40)
-    targets = ours.encode_batch(joints, torch.ones(persons, 17))["heatmaps"]
-    scale = ours.scale.numpy()
-    # MMPose's MSRA and DARK take 4 input px per cell, its UDP unit lengths.
-    given = joints.numpy() if name == "udp" else joints.numpy() / scale * 4
-    rng = np.random.default_rng(0)
-    for person, (own, points) in enumerate(zip(targets, given, strict=True)):
-        heatmaps = theirs.encode(points[None])["heatmaps"]
-        np.testing.assert_allclose(own, heatmaps, atol=1e-4, err_msg=str(person))
-        noisy = heatmaps + rng.uniform(0, noise, heatmaps.shape).astype(np.float32)
-        expected, scores = theirs.decode(noisy)
-        if name == "udp":
-            expected = expected / size * (np.array(size) - 1)
-        else:
-            expected = expected / 4 * scale
-        decoded, own_scores = ours.decode_batch(torch.tensor(noisy)[None])
-        np.testing.assert_allclose(decoded, expected, atol=1e-4)
-        np.testing.assert_array_equal(own_scores, scores)
+# Outputs that say nothing.
 
 
-@pytest.mark.parametrize(("sigma", "moved"), [(0.5, 0.27), (0.75, 0.95), (1.5, 0.6)])
-def test_fractional_sigmas_keep_the_peak_where_mmpose_moves_it(sigma, moved):
-    size = (48, 64)
-    codec, joints = build_codec("msra", size, sigma=sigma), uniform_joints(size, 60)
-    heatmaps = codec.encode_batch(joints, torch.ones(60, 17))["heatmaps"]
-    rounded = torch.floor(joints / codec.scale + 0.5)
-    assert (decode_argmax(heatmaps.numpy()) == rounded.numpy()).all()
-    theirs, points = mmpose_codec("msra", size, sigma, 3), joints.numpy()
-    maps = np.stack([theirs.encode(person[None])["heatmaps"] for person in points])
-    wrong = (decode_argmax(maps) != np.floor(points / 4 + 0.5)).any(-1)
-    assert wrong.mean() == pytest.approx(moved, abs=0.08)
-
-
-def decode_argmax(heatmaps: np.ndarray) -> np.ndarray:
-    width = heatmaps.shape[-1]
-    index = heatmaps.reshape(*heatmaps.shape[:2], -1).argmax(-1)
-    return np.stack((index % width, index // width), -1)
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(
-    "value", [0.0, -1.0, float("nan"), float("inf"), -float("inf")]
-)
-def test_maps_that_say_nothing_score_zero(name, value):
-    decoded, scores = build_codec(name, (48, 64)).decode_batch(
-        torch.full((2, 3, 16, 12), value)
-    )
+@parametrize_variants(lambda name, settings: name != "regression")
+@pytest.mark.parametrize("value", [0.0, -1.0, 0.3, 1.0, 77.7, NAN, INF, -INF])
+def test_outputs_that_say_nothing_score_zero(name, settings, value):
+    codec = build_codec(name, SIZE, **settings)
+    if name == "simcc":
+        outputs = {axis: torch.full((2, 3, 9), value) for axis in "xy"}
+    else:
+        outputs = map_outputs(name, torch.full((2, 3, 16, 12), value))
+    decoded, scores = codec.decode_batch(outputs)
     assert decoded.isfinite().all()
     assert (scores == 0).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("value", [0.0, -3.0, float("nan"), -float("inf")])
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+@pytest.mark.parametrize("axis", "xy")
+def test_one_axis_of_simcc_that_says_nothing_is_enough(axis, value):
+    codec = build_codec("simcc", SIZE)
+    outputs = perfect_outputs(codec, uniform_joints(SIZE, 2))
+    outputs[axis][0, 0] = 0.7  # flat
+    outputs[axis][0, 1, 5] = value
+    decoded, scores = codec.decode_batch(outputs)
+    assert decoded.isfinite().all()
+    expected = torch.ones(2, JOINTS, dtype=torch.bool)
+    expected[0, :2] = False
+    if value == -INF:  # one impossible bin leaves the others
+        expected[0, 1] = True
+    assert ((scores > 0.9) == expected).all()
+    assert (scores[~expected] == 0).all()
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_coordinates_that_are_no_numbers_score_zero(value):
+    codec = build_codec("regression", SIZE)
+    keypoints = torch.full((1, 3, 2), 0.25)
+    keypoints[0, 1, 0] = value
+    decoded, scores = codec.decode_batch({"keypoints": keypoints})
+    assert scores.tolist() == [[1, 0, 1]]
+    assert decoded[0].tolist() == [[35.25, 47.25], [23.5, 31.5], [35.25, 47.25]]
+    sigmas = torch.full((1, 3, 2), -30.0)
+    sigmas[0, 2, 1] = NAN
+    both = {"keypoints": keypoints, "sigmas": sigmas}
+    assert codec.decode_batch(both)[1].tolist() == [[1, 0, 0]]
+
+
+def test_the_score_of_a_regression_is_one_minus_its_mean_sigma():
+    codec = build_codec("regression", SIZE)
+    sigmas = torch.tensor([[[0.0, 0.0], [-2.0, 2.0], [-100.0, 0.0], [INF, INF]]])
+    outputs = {"keypoints": torch.zeros(1, 4, 2), "sigmas": sigmas}
+    expected = torch.tensor([[0.5, 0.5, 0.75, 0.0]])
+    torch.testing.assert_close(codec.decode_batch(outputs)[1], expected)
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("value", [0.0, -3.0, NAN, -INF])
 def test_a_lone_peak_among_anything_stays_within_a_cell(name, value):
     """Borders and corners: nothing beside the peak that a step could be taken from."""
-    codec = build_codec(name, (48, 64))
+    codec = build_codec(name, SIZE)
     for x, y in [(0, 0), (11, 15), (0, 7), (5, 15), (6, 7)]:
         heatmaps = torch.full((1, 1, 16, 12), value)
-        heatmaps[0, 0, y, x] = 1.0
-        decoded, _ = codec.decode_batch(heatmaps)
+        heatmaps[0, 0, y, x] = 20.0 if name == "integral" else 1.0
+        decoded, scores = codec.decode_batch(map_outputs(name, heatmaps))
         assert decoded.isfinite().all()
+        assert (scores > 0.9).all() == (value == value)
         if value == value:
             step = decoded[0, 0] / codec.scale - torch.tensor([x, y])
             assert step.norm() <= 1 + 1e-6
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_persons_of_a_batch_do_not_influence_each_other(name):
-    size = (48, 64)
-    codec, joints = build_codec(name, size), uniform_joints(size, 8).float()
-    targets = codec.encode_batch(joints, torch.ones(8, 17))["heatmaps"]
-    generator = torch.Generator().manual_seed(1)
-    noisy = targets + 0.1 * torch.rand(targets.shape, generator=generator)
-    noisy[3] = float("nan")
-    together, scores = codec.decode_batch(noisy)
-    for i in range(8):
-        alone = codec.encode_batch(joints[i : i + 1], torch.ones(1, 17))["heatmaps"]
-        torch.testing.assert_close(alone[0], targets[i])
-        decoded, score = codec.decode_batch(noisy[i : i + 1])
+@pytest.mark.parametrize("name", OFFSETS)
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_offsets_that_are_no_numbers_are_not_followed(name, value):
+    codec = build_codec(name, SIZE)
+    heatmaps = torch.zeros(1, 1, 16, 12)
+    heatmaps[..., 7, 5] = 1
+    outputs = map_outputs(name, heatmaps)
+    outputs["offsets"][..., 1, :, :] = value
+    decoded, scores = codec.decode_batch(outputs)
+    cell = torch.tensor([5, 7]) * codec.scale
+    torch.testing.assert_close(decoded[0, 0], cell.float())
+    assert scores.item() == 1
+
+
+# Batches, types, single samples.
+
+
+@parametrize_variants()
+def test_persons_of_a_batch_do_not_influence_each_other(name, settings):
+    """64 together are as one by one, so there is no state and no loop over persons."""
+    codec, persons = build_codec(name, SIZE, **settings), 64
+    joints = uniform_joints(SIZE, persons).float()
+    target = encode_all(codec, joints)
+    outputs = noisy_outputs(codec, joints)
+    for values in outputs.values():
+        values[3] = NAN
+    together, scores = codec.decode_batch(outputs)
+    assert scores[3].eq(0).all()
+    for i in (0, 2, 3, 4, 63):
+        alone = encode_all(codec, joints[i : i + 1])
+        for key, values in alone.items():
+            torch.testing.assert_close(values[0], target[key][i])
+        one = {key: values[i : i + 1] for key, values in outputs.items()}
+        decoded, score = codec.decode_batch(one)
         torch.testing.assert_close(decoded[0], together[i], atol=1e-4, rtol=0)
         torch.testing.assert_close(score[0], scores[i])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_mmpose_builds_it_and_its_single_sample_form_is_the_same(name):
-    size = (48, 64)
-    codec = KEYPOINT_CODECS.build(dict(type=f"lowres.{name}", input_size=size))
-    assert type(codec) is CODECS.get(name)
-    joints, visible = uniform_joints(size, 1), torch.ones(1, 17)
-    visible[0, 4] = 0
-    target = codec.encode_batch(joints, visible)
-    single = codec.encode(joints.numpy(), visible.numpy())
-    np.testing.assert_allclose(single["heatmaps"], target["heatmaps"][0], atol=1e-6)
-    np.testing.assert_array_equal(single["keypoint_weights"], target["weights"])
-    assert codec.encode(joints.numpy())["keypoint_weights"].all()
-    keypoints, scores = codec.decode(single["heatmaps"])
-    batched, batched_scores = codec.decode_batch(target["heatmaps"])
-    np.testing.assert_allclose(keypoints, batched, atol=1e-4)
-    np.testing.assert_allclose(scores, batched_scores, atol=1e-6)
+def test_empty_batches_pass(name):
+    codec = build_codec(name, SIZE)
+    outputs = perfect_outputs(codec, torch.zeros(0, JOINTS, 2))
+    decoded, scores = codec.decode_batch(outputs)
+    assert decoded.shape == (0, JOINTS, 2)
+    assert scores.shape == (0, JOINTS)
+
+
+@parametrize_variants()
+def test_half_precision_costs_a_twentieth_of_a_cell(name, settings):
+    """bfloat16 has 8 bits: a map's values stand beside each other to 0.4 %."""
+    codec, joints = build_codec(name, SIZE, **settings), uniform_joints(SIZE, 20)
+    outputs = perfect_outputs(codec, joints)
+    expected, _ = codec.decode_batch(outputs)
+    halved = {key: values.bfloat16() for key, values in outputs.items()}
+    decoded, scores = codec.decode_batch(halved)
+    assert decoded.dtype == scores.dtype == torch.float32
+    cells = (decoded - expected).abs() / 4.27
+    assert cells.max() <= 0.05
+    assert codec.soft_decode(halved).dtype == torch.float32
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_weights_tell_which_joints_the_map_can_show(name):
-    codec = build_codec(name, (48, 64))
-    nan = float("nan")
-    # Labelled or not, just outside (the Gaussian reaches in), far outside, unknown.
-    joints = [(20, 20), (20, 20), (-8, 20), (-40, 20), (90, 20), (20, -40), (20, 110)]
-    joints = torch.tensor([*joints, (nan, nan)])[None]
-    visible = torch.tensor([[2, 0, 1, 2, 2, 2, 2, 2]])
+def test_targets_have_the_type_of_the_keypoints(name):
+    codec = build_codec(name, SIZE)
+    for dtype in (torch.float32, torch.float64):
+        target = encode_all(codec, uniform_joints(SIZE, 2).to(dtype))
+        assert {values.dtype for values in target.values()} == {dtype}
+
+
+@pytest.mark.parametrize("name", (*PLAIN, "integral"))
+def test_heatmaps_alone_decode_as_in_a_dictionary(name):
+    codec = build_codec(name, SIZE)
+    outputs = noisy_outputs(codec, uniform_joints(SIZE, 2))
+    alone, scores = codec.decode_batch(outputs["heatmaps"])
+    assert (alone == codec.decode_batch(outputs)[0]).all()
+    assert (scores == codec.decode_batch(outputs)[1]).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_mmpose_builds_it_and_its_single_sample_form_is_the_same(name):
+    codec = KEYPOINT_CODECS.build(dict(type=f"lowres.{name}", input_size=SIZE))
+    assert type(codec) is CODECS.get(name)
+    joints, visible = uniform_joints(SIZE, 1), torch.ones(1, JOINTS)
+    visible[0, 4] = 0
     target = codec.encode_batch(joints, visible)
-    assert target["weights"].tolist() == [[1, 0, 1, 0, 0, 0, 0, 0]]
-    shown = target["heatmaps"].flatten(-2).amax(-1)[0] > 0
-    assert shown.tolist() == [True, False, True, *[False] * 5]
-    assert target["heatmaps"].isfinite().all()
+    single = codec.encode(joints.numpy(), visible.numpy())
+    assert set(single) == {*target, "keypoint_weights"} - {"weights"}
+    for key in set(target) - {"weights"}:
+        np.testing.assert_allclose(single[key], target[key][0], atol=1e-5)
+    np.testing.assert_array_equal(single["keypoint_weights"], target["weights"])
+    assert codec.encode(joints.numpy())["keypoint_weights"].all()
+    outputs = perfect_outputs(codec, joints)
+    encoded = {key: values[0].numpy() for key, values in outputs.items()}
+    batched, batched_scores = codec.decode_batch(outputs)
+    forms = [encoded] if len(encoded) > 1 or name == "regression" else [
+        encoded, encoded["heatmaps"]]  # fmt: skip
+    for form in forms:
+        keypoints, scores = codec.decode(form)
+        np.testing.assert_allclose(keypoints, batched, atol=1e-4)
+        np.testing.assert_allclose(scores, batched_scores, atol=1e-6)
+
+
+# Which keypoints are learnt.
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_tell_which_joints_can_be_learnt(name):
+    codec = build_codec(name, SIZE)
+    # Labelled or not, far outside on each side, unknown.
+    joints = [(20, 20), (20, 20), (20, 20), (-40, 20), (90, 20), (20, -40), (20, 110)]
+    joints = torch.tensor([*joints, (NAN, NAN), (20, NAN), (INF, 20)])[None]
+    visible = torch.tensor([[2, 0, 1, *[2] * 7]])
+    target = codec.encode_batch(joints, visible)
+    assert target["weights"].tolist() == [[1, 0, 1, *[0] * 7]]
+    assert all(values.isfinite().all() for values in target.values())
+    assert (target["keypoints"][0, [1, 7, 8, 9]] == 0).all()
+    assert (target["keypoints"][0, 3] == joints[0, 3]).all()
+    if name in (*PLAIN, *OFFSETS):
+        shown = target["heatmaps"].flatten(-2).amax(-1)[0] > 0
+        assert shown.tolist() == [True, False, True, *[False] * 7]
+    if name in OFFSETS:
+        supervised = target["mask"].flatten(-2).amax(-1)[0] > 0
+        assert (supervised == shown).all()
 
 
 @pytest.mark.parametrize(
-    ("size", "sigma", "kernel"),
-    [("32x24", 1, 3), ("64x48", 1, 3), ("128x96", 1, 3), ("192x144", 1.5, 7),
-     ("256x192", 2, 11), ("384x288", 3, 17)],
+    ("name", "left", "right"),
+    [("regression", 0.0, 47.0), ("integral", -2.1, 49.1), ("simcc", -3.6, 50.6),
+     ("dark", -17.0, 64.0), ("udp_offset", -6.4, 53.4), ("cal", -6.4, 53.4),
+     *((name, -14.9, 61.9) for name in ("argmax", "msra", "udp", "quadfit"))],
 )  # fmt: skip
-def test_sigma_and_kernel_follow_from_the_size(size, sigma, kernel):
-    codec = build_codec("dark", parse_size(size))
-    assert (codec.sigma, codec.kernel) == (sigma, kernel)
-    assert derive_sigma(heatmap_size(parse_size(size))) == sigma
+def test_how_far_outside_a_joint_is_learnt(name, left, right):
+    """As far on both sides, where a target can still hold something of it."""
+    codec = build_codec(name, SIZE)
+    x = torch.arange(-300, 800) / 10
+    joints = torch.stack((x, torch.full_like(x, 29.4)), -1)[None]
+    learnt = x[encode_all(codec, joints)["weights"][0] > 0]
+    assert learnt.min().item() == pytest.approx(left, abs=0.11)
+    assert learnt.max().item() == pytest.approx(right, abs=0.11)
 
 
-@given(st.floats(0.05, 20))
-def test_the_kernel_is_the_widest_that_blurs_no_more_than_the_target(sigma):
-    def implied(taps: int) -> float:
-        return 0.3 * ((taps - 1) / 2 - 1) + 0.8
-
-    kernel = derive_kernel(sigma)
-    assert kernel % 2 == 1
-    assert kernel == 1 or implied(kernel) <= sigma + 1e-6
-    assert implied(kernel + 2) > sigma - 1e-6
-
-
-def test_errors_say_what_was_expected():
-    with pytest.raises(ValueError, match="codec 'darc': expected one of argmax, dark"):
-        build_codec("darc", (48, 64))
-    for sigma in (0, -1.0):
-        with pytest.raises(ValueError, match="sigma .*positive"):
-            build_codec("msra", (48, 64), sigma=sigma)
-    for kernel in (0, 4, -1):
-        with pytest.raises(ValueError, match="kernel .*odd"):
-            build_codec("udp", (48, 64), kernel=kernel)
-    with pytest.raises(TypeError, match="kernel"):
-        build_codec("msra", (48, 64), kernel=3)
-
-
-def test_heatmap_codecs_are_exchangeable_decoders():
-    codecs = codecs_for("heatmap", (48, 64))
-    assert set(NAMES) <= set(codecs)
-    assert all(codec.outputs == "heatmap" for codec in codecs.values())
-    assert codecs_for("nothing", (48, 64)) == {}
-
-
-numbers = st.floats(width=32, allow_nan=True, allow_infinity=True)
-small = st.floats(-5, 5, width=32)
-
-
-@settings(max_examples=300, deadline=None)
-@given(st.tuples(numbers, numbers), st.tuples(numbers, numbers, numbers))
-def test_newton_steps_are_finite_and_short_for_any_numbers(gradient, hessian):
-    step = newton_step(torch.tensor(gradient), torch.tensor(hessian))
-    assert step.isfinite().all()
-    assert step.norm() <= 1 + 1e-5
-    xx, xy, yy = (np.float64(value) for value in hessian)
-    with np.errstate(all="ignore"):
-        if not (xx < 0 and yy < 0 and xx * yy > xy * xy):
-            assert (step == 0).all()
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    st.tuples(small, small), st.floats(-3.1, 3.1), st.floats(0.1, 5), st.floats(1, 9)
-)
-def test_newton_steps_lead_to_the_maximum_of_a_quadratic(gradient, turn, flat, ratio):
-    """Any negative definite Hessian, by its angle and its two curvatures."""
-    axes = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
-    hessian = -axes @ np.diag([flat, flat * ratio]) @ axes.T
-    exact = -np.linalg.solve(hessian, gradient)
-    packed = torch.tensor([hessian[0, 0], hessian[0, 1], hessian[1, 1]])
-    step = newton_step(torch.tensor(gradient, dtype=torch.float64), packed).numpy()
-    expected = exact / max(1.0, np.linalg.norm(exact))
-    np.testing.assert_allclose(step, expected, atol=1e-6)
+@pytest.mark.parametrize("name", (*PLAIN, *OFFSETS))
+def test_a_joint_that_is_learnt_has_a_target(name):
+    """Around the input, corners included."""
+    codec = build_codec(name, SIZE)
+    x, y = torch.meshgrid(
+        torch.arange(-20, 70, 0.9), torch.arange(-20, 85, 0.9), indexing="ij"
+    )
+    target = encode_all(codec, torch.stack((x, y), -1).flatten(0, 1)[None])
+    learnt, shown = target["weights"] > 0, target["heatmaps"].flatten(-2).amax(-1) > 0
+    assert (learnt == shown).all()

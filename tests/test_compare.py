@@ -25,6 +25,7 @@ from stages.files import StageError
 from tests.fake_cells import (
     make_cells,
     metric_rows,
+    shrink_codec_report,
     write_grid,
     write_history,
     write_metrics,
@@ -61,6 +62,13 @@ def bold_of(table: Table) -> set[tuple[str, str]]:
     """(row name, column) of what is bold."""
     mask = table.bold.set_axis(table.text["method"])
     return {(row, column) for column in mask for row in mask.index[mask[column]]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_codec_report():
+    with pytest.MonkeyPatch.context() as patch:
+        shrink_codec_report(patch)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from stages.plan import CONF, plan, render
 
 TOP = Path(__file__).parent.parent
 ONE = ["grid=single"]
+METHODS = sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +51,12 @@ def test_keys_are_unique_legal_and_point_to_what_exists(default):
         assert cell["train"]["schedule"]["name"] == cell["schedule"]
 
 
-@pytest.mark.parametrize("group", ["backbone", "method", "schedule"])
+@pytest.mark.parametrize("group", ["backbone", "method", "auxiliary", "schedule"])
 def test_every_file_of_conf_composes_under_its_name(group):
     for path in sorted((CONF / group).glob("*.yaml")):
         _, cell = only(plan([*ONE, f"{group}={path.stem}"]))
-        assert cell[group] == path.stem == cell["train"][group]["name"]
+        assert cell["train"][group]["name"] == path.stem
+        assert cell.get(group, path.stem) == path.stem
 
 
 def test_an_axis_on_the_command_line_replaces_the_grids():
@@ -90,7 +92,7 @@ def test_other_overrides_are_in_the_key():
 def test_the_camera_is_in_the_stores_name():
     params = plan([*ONE, "store.oversample=1,2"])
     one, two = params["stores"].items()
-    assert one[0] != two[0] and one[0].startswith("synthetic-64x48-store_oversample")
+    assert (one[0], two[0]) == ("synthetic-64x48", "synthetic-64x48-store_oversample_2")
     assert (one[1]["oversample"], two[1]["oversample"]) == (1, 2)
     assert all(key.startswith(cell["store"]) for key, cell in params["cells"].items())
 
@@ -121,6 +123,11 @@ def test_a_folder_gives_the_data_its_name(tmp_path):
         ("nothing=1", "nothing"),
         ("schedule.epoch=5", "epoch"),
         ("upscale=bicubic", "upscale=bicubic: expected none"),
+        (
+            "method.loss.name=nothing",
+            "loss 'nothing': expected plugins/losses/nothing.py",
+        ),
+        ("init=start", "init=start: expected a grid with a start"),
         ("grid=nothing", "grid/nothing"),
         ("size", "size"),
     ],
@@ -129,6 +136,60 @@ def test_a_wrong_override_is_named(override, says):
     with pytest.raises(StageError, match=says) as caught:
         plan([*ONE, override] if not override.startswith("grid") else [override])
     assert "Traceback" not in str(caught.value)
+
+
+def test_a_cell_starts_from_another_one_of_the_plan():
+    first = "synthetic-64x48-hrnet_micro-udp-s0"
+    cells = plan([*ONE, f"init=none,{first}"])["cells"]
+    (key, cell), (other, plain) = sorted(cells.items(), key=lambda c: c[0] == first)
+    assert other == first and first.replace("-", "_") in key
+    assert cell["init"] == f"runs/{first}"
+    assert cell["train"]["init"] == {"from": first, "part": "all"}
+    assert (TOP / plain["init"]).is_file()
+    assert plain["train"]["init"] == {"from": "none", "part": "all"}
+
+
+def test_a_cell_starts_from_a_file(tmp_path):
+    (tmp_path / "imagenet.pth").touch()
+    override = f"init={tmp_path}/imagenet.pth"
+    key, cell = only(plan([*ONE, override, "init_part=backbone"]))
+    assert cell["init"] == cell["train"]["init"]["from"] == f"{tmp_path}/imagenet.pth"
+    assert "-init_imagenet-init_part_backbone-" in key
+    assert cell["train"]["init"]["part"] == "backbone"
+
+
+def test_every_start_of_a_grid_is_a_cell_of_it():
+    cells = plan(["grid=init"])["cells"]
+    starts = {c["init"] for c in cells.values() if c["train"]["init"]["from"] != "none"}
+    assert starts == {"runs/synthetic-64x48-hrnet_micro-udp-s0"}
+    assert starts <= {f"runs/{key}" for key in cells}
+
+
+@pytest.mark.parametrize(
+    "start", ["synthetic-64x48-hrnet_micro-dark-s0", "no/file.pth"]
+)
+def test_an_unknown_start_is_named(start):
+    with pytest.raises(StageError, match=f"init={start}: expected the key of a cell"):
+        plan([*ONE, f"init={start}"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_cell_depends_on_the_code_of_its_parts(method):
+    """DVC watches them; a change of another part must not train it again."""
+    _, cell = only(plan([*ONE, f"method={method}", "auxiliary=bone"]))
+    settings = cell["train"]["method"]
+    assert set(cell["code"]) == {"codec", "head", "loss", "backbone", "auxiliary"}
+    for part in ("codec", "head", "loss"):
+        place = TOP / cell["code"][part]
+        assert place.parent.name == {"codec": "codecs", "loss": "losses"}.get(
+            part, "heads"
+        )
+        assert place.exists() and place.stem == settings[part]["name"]
+    assert cell["code"]["backbone"] == "plugins/backbones/hrnet.py"
+    assert cell["code"]["auxiliary"] == "plugins/losses/bone.py"
+    _, plain = only(plan([*ONE, f"method={method}"]))
+    assert (TOP / plain["code"]["auxiliary"]).is_file()
+    assert plain["train"]["auxiliary"]["name"] == "none"
 
 
 def test_rendered_params_are_read_back(default):

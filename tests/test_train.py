@@ -13,12 +13,13 @@ import pytest
 import torch
 import yaml
 
+from plugins.datasets.crop_store import CropStore
 from plugins.hooks.history import HistoryHook
 from plugins.hooks.resume import KEPT, ResumeHook
-from plugins.losses.mse import LabelledMSELoss
+from plugins.losses.mse import HeatmapMSELoss
 from plugins.model import build_model
 from stages.files import StageError, hash_of
-from stages.train import SCRATCH, only_one, run_hash, train
+from stages.train import SCRATCH, make_runner, only_one, run_hash, train
 
 TOP = Path(__file__).parent.parent
 KEY, EPOCHS, BATCHES = "cell", 3, 2
@@ -145,12 +146,12 @@ def test_a_resumed_training_is_the_undisturbed_one(
 
 def test_random_numbers_go_on_where_they_stopped(work, settings, monkeypatch):
     """As a method with dropout or sampling in its loss would draw them."""
-    forward = LabelledMSELoss.forward
+    forward = HeatmapMSELoss.forward
 
     def randomly(self, *args):
-        return forward(self, *args) * torch.rand(())
+        return {"heatmap": forward(self, *args)["heatmap"] * torch.rand(())}
 
-    monkeypatch.setattr(LabelledMSELoss, "forward", randomly)
+    monkeypatch.setattr(HeatmapMSELoss, "forward", randomly)
     whole = run(settings, "runs/whole")
     with killed_after(1, monkeypatch):
         run(settings)
@@ -226,15 +227,18 @@ def test_a_state_of_other_settings_data_or_code_is_not_continued(
     assert "going on" not in capsys.readouterr().out
     schedule = settings["schedule"]
     others = [
-        run_hash(settings, "other data"),
-        run_hash(settings | {"schedule": schedule | {"epochs": 4}}, "data"),
-        run_hash(settings, "data"),
+        run_hash(settings, "other data", None),
+        run_hash(settings | {"schedule": schedule | {"epochs": 4}}, "data", None),
+        run_hash(settings, "data", None),
     ]
+    for number in (1, 2):
+        Path("start.pth").write_bytes(bytes([number]))
+        others.append(run_hash(settings, "data", Path("start.pth")))
     (work / "plugins").unlink()
     (work / "plugins").mkdir()
     (work / "plugins/changed.py").write_text("value = 1\n")
-    others.append(run_hash(settings, "data"))
-    assert len(set(others)) == 4
+    others.append(run_hash(settings, "data", None))
+    assert len(set(others)) == 6
 
 
 def test_a_second_process_is_refused(work, settings):
@@ -245,12 +249,27 @@ def test_a_second_process_is_refused(work, settings):
 
 
 def test_a_loss_that_is_not_finite_ends_it(work, settings, monkeypatch):
-    monkeypatch.setattr(
-        LabelledMSELoss, "forward", lambda self, p, t, w: (p * float("nan")).mean()
-    )
+    def without_value(self, outputs, *args):
+        return {"heatmap": (outputs["heatmaps"] * float("nan")).mean()}
+
+    monkeypatch.setattr(HeatmapMSELoss, "forward", without_value)
     with pytest.raises(StageError, match="cell: epoch 1: the loss is nan; lower sched"):
         run(settings)
     assert not Path("runs").exists() and states() == []
+
+
+def test_learnt_weights_of_losses_do_not_decay(work, compose_cell):
+    """Decay would pull c toward 0 and the loss' weight 1 / c^2 toward infinity."""
+    overrides = ("size=32x24", "schedule=smoke", "auxiliary=bone")
+    settings = compose_cell(*overrides, "auxiliary.balance=automatic")["train"]
+    stores = [CropStore(Path("data/stores/tiny-32x24") / s) for s in ("train", "val")]
+    runner, _ = make_runner(settings, *stores, None, work / "scratch")
+    groups = runner.build_optim_wrapper(runner.optim_wrapper).optimizer.param_groups
+    model = runner.model
+    learnt = {id(p) for p in model.head.objective.balance.parameters()}
+    undecayed = {id(p) for g in groups for p in g["params"] if g["weight_decay"] == 0}
+    assert len(learnt) == 2 and undecayed == learnt
+    assert sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
 
 
 def test_validation_comes_every_so_often_and_at_the_end(work, settings, monkeypatch):

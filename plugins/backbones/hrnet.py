@@ -1,5 +1,7 @@
 """HRNet (Sun et al., CVPR 2019) for any input whose sides are multiples of 8."""
 
+import copy
+
 import torch
 from mmpose.models.backbones.hrnet import HRModule, HRNet
 from mmpose.registry import MODELS
@@ -61,6 +63,8 @@ class SizedHRNet(HRNet):
         stem_width: channels of the first convolution, at stride 2 (published: 64).
         stage1: block type, count and width of stage 1, at stride 4 (published: four
             bottlenecks of 64, 256 channels out).
+        features: ``finest``: the map at stride 4; ``two``: two of them, each from a
+            stage 4 of its own (CAL, arXiv 2109.09090); ``all``: every branch's map.
     """
 
     def __init__(
@@ -71,6 +75,7 @@ class SizedHRNet(HRNet):
         blocks: int,
         stem_width: int,
         stage1: dict,
+        features: str = "finest",
         init_cfg: dict | list | None = None,
     ) -> None:
         limit = count_branches(input_size)
@@ -92,10 +97,15 @@ class SizedHRNet(HRNet):
             num_blocks=(stage1["blocks"],),
             num_channels=(stage1["width"],),
         )
-        extra = dict(stage1=first, stage2=stage(2), stage3=stage(3), stage4=stage(4))
+        last = stage(4) | {"multiscale_output": features == "all"}
+        extra = dict(stage1=first, stage2=stage(2), stage3=stage(3), stage4=last)
         published = dict() if init_cfg is None else dict(init_cfg=init_cfg)
         super().__init__(extra=extra, **published)
+        self.features = features
         self._set_stem_width(stem_width)
+        if features == "two":
+            self.second_transition = copy.deepcopy(self.transition3)
+            self.second_stage = copy.deepcopy(self.stage4)
         for module in self.modules():
             if isinstance(module, HRModule):
                 module.__class__ = CroppedHRModule
@@ -109,6 +119,36 @@ class SizedHRNet(HRNet):
         self.add_module(self.norm1_name, nn.BatchNorm2d(width))
         self.conv2 = nn.Conv2d(width, 64, **kernel)
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:
-        """Map ``(N, 3, H, W)`` to features ``(N, widths[0], H/4, W/4)``."""
-        return super().forward(x)[:1]
+    @staticmethod
+    def channels(network: dict, features: str) -> list[int]:
+        """Channels of each map that ``forward`` gives with these settings."""
+        widths = network["widths"]
+        if features == "all":
+            return widths[: count_branches(network["input_size"])]
+        return widths[:1] * (2 if features == "two" else 1)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Map ``(N, 3, H, W)`` to features, each ``(N, C, H / stride, W / stride)``."""
+        x = self.relu(self.norm1(self.conv1(x)))
+        x = self.relu(self.norm2(self.conv2(x)))
+        maps = [self.layer1(x)]
+        for transition, stage in (
+            (self.transition1, self.stage2),
+            (self.transition2, self.stage3),
+        ):
+            maps = stage(_enter(transition, maps))
+        last = self.stage4(_enter(self.transition3, maps))
+        if self.features == "all":
+            return tuple(last)
+        if self.features == "finest":
+            return (last[0],)
+        second = self.second_stage(_enter(self.second_transition, maps))
+        return last[0], second[0]
+
+
+def _enter(transition: nn.ModuleList, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+    """A stage's inputs: the maps before it, and new ones made of the coarsest."""
+    return [
+        maps[i] if layer is None else layer(maps[-1])
+        for i, layer in enumerate(transition)
+    ]

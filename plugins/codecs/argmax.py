@@ -3,13 +3,15 @@
 import torch
 from torch import Tensor
 
-from plugins.codecs.msra import MSRACodec
+from plugins.codecs.common.rounded import RoundedCodec
 from plugins.registry import CODECS
 
 
 @CODECS.register_module("argmax")
-class ArgmaxCodec(MSRACodec):
+class ArgmaxCodec(RoundedCodec):
     """Targets as ``msra``; decodes to the centre of the largest cell."""
+
+    reads = ("heatmap", "heatmap+offset", "disc+offset")
 
     def refine(self, heatmaps: Tensor, peaks: Tensor) -> Tensor:
         """No step."""

@@ -3,18 +3,26 @@
 import torch
 from torch import Tensor
 
-from plugins.codecs.base import TRUNCATION
-from plugins.codecs.gaussian import draw_gaussians
-from plugins.codecs.taylor import FLOOR, TaylorCodec
+from plugins.codecs.common.gaussian import draw_gaussians
+from plugins.codecs.common.heatmap import TRUNCATION
+from plugins.codecs.common.taylor import FLOOR, TaylorCodec
 from plugins.registry import CODECS
+
+# Central differences over two cells for the second derivatives.
+STENCIL = torch.zeros(5, 5, 5)
+STENCIL[0, 2, [1, 3]] = torch.tensor([-0.5, 0.5])
+STENCIL[1, [1, 3], 2] = torch.tensor([-0.5, 0.5])
+STENCIL[2, 2, [0, 2, 4]] = torch.tensor([0.25, -0.5, 0.25])
+STENCIL[3, [1, 3, 1, 3], [1, 3, 3, 1]] = torch.tensor([0.25, 0.25, -0.25, -0.25])
+STENCIL[4, [0, 2, 4], 2] = torch.tensor([0.25, -0.5, 0.25])
 
 
 @CODECS.register_module("dark")
 class DARKCodec(TaylorCodec):
     """Gaussian around the sub-pixel centre over the full map; DARK's differences."""
 
-    reach = 2
     floor = FLOOR
+    stencil = STENCIL
 
     def draw(self, cells: Tensor) -> Tensor:
         """Untruncated targets around the sub-pixel centres."""
@@ -25,15 +33,3 @@ class DARKCodec(TaylorCodec):
         radius = TRUNCATION * self.sigma
         size = torch.tensor(self.heatmap_size).to(cells)
         return ((cells - radius < size) & (cells + radius + 1 >= 0)).all(-1)
-
-    def differences(self, logs: Tensor) -> tuple[Tensor, Tensor]:
-        """Central differences over two cells for the second derivatives."""
-
-        def at(dx: int, dy: int) -> Tensor:
-            return logs[..., 2 + dy, 2 + dx]
-
-        gradient = (at(1, 0) - at(-1, 0), at(0, 1) - at(0, -1))
-        xx = at(2, 0) - 2 * at(0, 0) + at(-2, 0)
-        yy = at(0, 2) - 2 * at(0, 0) + at(0, -2)
-        xy = at(1, 1) - at(1, -1) - at(-1, 1) + at(-1, -1)
-        return 0.5 * torch.stack(gradient, -1), 0.25 * torch.stack((xx, xy, yy), -1)

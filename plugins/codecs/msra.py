@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from plugins.codecs.base import HeatmapCodec, round_cells
-from plugins.codecs.gaussian import gather_cells
+from plugins.codecs.common.peaks import gather_cells
+from plugins.codecs.common.rounded import RoundedCodec
 from plugins.registry import CODECS
 
 SHIFT = 0.25
@@ -12,12 +12,8 @@ SHIFT = 0.25
 
 
 @CODECS.register_module("msra")
-class MSRACodec(HeatmapCodec):
+class MSRACodec(RoundedCodec):
     """Gaussian around the rounded cell; argmax, a quarter cell to the higher side."""
-
-    def draw(self, cells: Tensor) -> Tensor:
-        """Targets around the rounded cells."""
-        return self.draw_truncated(round_cells(cells), cells)
 
     def refine(self, heatmaps: Tensor, peaks: Tensor) -> Tensor:
         """A quarter cell per axis; a border cell's only neighbour counts as the higher.
@@ -28,11 +24,14 @@ class MSRACodec(HeatmapCodec):
         height, width = heatmaps.shape[-2:]
         x, y = peaks[..., 0, None], peaks[..., 1, None]
 
+        # In legacy the input reaches 0.75 cells beyond the last cell: no step there.
+        beyond = -1.0 if self.transform == "udp" else 0.0
+
         def sign(near: Tensor, far: Tensor, cell: Tensor, length: int) -> Tensor:
             difference = torch.sign(far - near).nan_to_num()[..., 0, 0]
             cell = cell[..., 0]
             difference = torch.where(cell == 0, 1.0, difference)
-            return torch.where(cell == length - 1, -1.0, difference)
+            return torch.where(cell == length - 1, beyond, difference)
 
         def value(column: Tensor, row: Tensor) -> Tensor:
             column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)

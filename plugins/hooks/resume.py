@@ -55,6 +55,7 @@ class ResumeHook(Hook):
             "optimizer": runner.optim_wrapper.state_dict(),
             "schedulers": [s.state_dict() for s in runner.param_schedulers or []],
             "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state_all(),
             "history": self.history.rows,
         }
         path = self.folder / f"epoch_{epoch:05d}.pth"
@@ -73,6 +74,8 @@ class ResumeHook(Hook):
         ):
             scheduler.load_state_dict(saved)
         torch.set_rng_state(state["random"])
+        if torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(state["random_cuda"])
         runner.train_loop._epoch = state["epoch"]
         runner.train_loop._iter = state["iteration"]
         self.history.rows[:] = state["history"]

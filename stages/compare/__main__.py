@@ -1,16 +1,13 @@
 """Write results/: ``python -m stages.compare``, at any time, on what is finished."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-
-from matplotlib.figure import Figure
 
 from stages.compare.documents import latex_document, markdown_document
 from stages.compare.pictures import predictions
 from stages.compare.plots import ap_vs_size, decoders, error_vs_size, training_curves
 from stages.compare.rows import BLOCK, COLUMNS, HISTORY, Results, collect
-from stages.compare.style import empty_figure, look, save
+from stages.compare.style import look, save, save_blocks
 from stages.compare.summary import blocks, comparison
 from stages.compare.tables import build_tables
 from stages.files import new_file, new_folder, run_stage, write_json
@@ -34,6 +31,10 @@ def main(root: Path = Path(".")) -> None:
     write_documents(results, root / "results")
     with new_folder(root / "results" / "plots") as folder, look():
         draw(results, folder)
+    # Imported here, since it needs torch and MMPose, which nothing else here does.
+    from stages.compare.codec_report.report import write_report
+
+    write_report(results, root / "results" / "codecs")
 
 
 def write_frames(results: Results, folder: Path) -> None:
@@ -75,21 +76,9 @@ def draw(results: Results, folder: Path) -> None:
     save(ap_vs_size(results), folder, "ap_vs_size")
     save(error_vs_size(results), folder, "error_vs_size")
     without_boxes = results.rows.drop(columns="boxes")
-    _draw_blocks(results, folder, training_curves, blocks(results.curves))
-    _draw_blocks(results, folder, decoders, blocks(results.rows))
-    _draw_blocks(results, folder, predictions, blocks(without_boxes))
-
-
-def _draw_blocks(
-    results: Results, folder: Path, draw_one: Callable[..., Figure], found: list[tuple]
-) -> None:
-    """The first block's file has the plain name, so that links to it stay good."""
-    stem = draw_one.__name__
-    if not found:
-        save(empty_figure("nothing finished"), folder, stem)
-    for n, block in enumerate(found):
-        suffix = "-" + "-".join(block).replace(" ", "_") if n else ""
-        save(draw_one(results, block), folder, stem + suffix)
+    save_blocks(training_curves, results, blocks(results.curves), folder)
+    save_blocks(decoders, results, blocks(results.rows), folder)
+    save_blocks(predictions, results, blocks(without_boxes), folder)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """One look for all figures: a method has the same colour and marker everywhere."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -69,6 +70,21 @@ def save(figure: Figure, folder: Path, stem: str) -> None:
     """Write PNG and SVG that are the same, byte for byte, whenever they are drawn."""
     figure.savefig(folder / f"{stem}.png", dpi=200)
     figure.savefig(folder / f"{stem}.svg", metadata={"Date": None})
+
+
+def save_blocks(
+    draw_one: Callable[..., Figure], results: object, found: list[tuple], folder: Path
+) -> None:
+    """Draw and save each block; the file's name is the function's.
+
+    The first block's file has the plain name, so that links to it stay good.
+    """
+    stem = draw_one.__name__
+    if not found:
+        save(empty_figure("nothing finished"), folder, stem)
+    for n, block in enumerate(found):
+        suffix = "-" + "-".join(block).replace(" ", "_") if n else ""
+        save(draw_one(results, block), folder, stem + suffix)
 
 
 def look():

@@ -15,7 +15,12 @@ from plugins.datasets.prepared import open_split
 from plugins.metrics import mean_labelled
 from stages.evaluate.coco import COCO_STATS, coco_metrics
 from stages.evaluate.describe import describe
-from stages.evaluate.keypoints import compare_keypoints, per_keypoint, person_oks
+from stages.evaluate.keypoints import (
+    coarse_errors,
+    compare_keypoints,
+    per_keypoint,
+    person_oks,
+)
 from stages.evaluate.predict import fitting_decoders, load_model, predict
 from stages.files import StageError, load_params, new_folder, run_stage
 
@@ -43,7 +48,7 @@ def evaluate(key: str, cell: dict, checkpoint: Path, folder: Path) -> pd.DataFra
     model = load_model(key, cell, checkpoint, store)
     own = cell["train"]["method"]["codec"]["name"]
     decoders = fitting_decoders(own, model.head.codec)
-    predictions, seconds = predict(model, store, decoders, settings)
+    predictions, seconds, peaks = predict(model, store, decoders, settings)
 
     common = describe(key, cell, store, model)
     rows, tables, similarity = [], [], []
@@ -58,6 +63,9 @@ def evaluate(key: str, cell: dict, checkpoint: Path, folder: Path) -> pd.DataFra
         rows.append(common | row)
         tables.append(per_keypoint(name, detail, store, COCO17))
         similarity.append(person_oks(detail["oks"], store.visible))
+    coarse = {}
+    if peaks is not None:
+        coarse["coarse_errors"] = coarse_errors(store, peaks, model.head.codec)
     with new_folder(folder) as aside:
         frame = pd.DataFrame(rows)
         frame.to_csv(aside / "metrics.csv", index=False)
@@ -70,6 +78,7 @@ def evaluate(key: str, cell: dict, checkpoint: Path, folder: Path) -> pd.DataFra
             keypoints=np.stack([k for k, _ in predictions.values()]).astype(np.float32),
             scores=np.stack([s for _, s in predictions.values()]).astype(np.float32),
             oks=np.stack(similarity),
+            **coarse,
         )
     return frame
 

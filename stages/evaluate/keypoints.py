@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from plugins.codecs.common.heatmap import HeatmapCodec
 from plugins.datasets.crop_store import CropStore
 from plugins.datasets.keypoint_sets import KeypointSet
 from plugins.metrics import (
@@ -26,6 +27,24 @@ def compare_keypoints(
         "correct": correct_keypoints(image_px, store.bbox),
         "oks": object_keypoint_similarity(image_px, store.area, keypoint_set.sigmas),
     }
+
+
+def coarse_errors(
+    store: CropStore, peaks: np.ndarray, codec: HeatmapCodec
+) -> np.ndarray:
+    """From the cell nearest to the keypoint to the largest one, ``(N, K, 2)`` in cells.
+
+    NaN where the keypoint is not labelled. A keypoint outside the map has the border
+    cell nearest to it.
+
+    Args:
+        peaks: ``(N, K, 2)`` cells.
+        codec: of the network that gave the maps.
+    """
+    cells = np.floor(store.input_keypoints / codec.scale.numpy() + 0.5)
+    truth = cells.clip(0, np.array(codec.heatmap_size) - 1)
+    labelled = (store.visible > 0)[..., None]
+    return np.where(labelled, peaks - truth, np.nan).astype(np.float32)
 
 
 def person_oks(similarity: np.ndarray, visible: np.ndarray) -> np.ndarray:

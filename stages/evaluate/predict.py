@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 
-from plugins.codecs import codecs_for
-from plugins.codecs.base import HeatmapCodec
+from plugins.codecs import decoders_for
+from plugins.codecs.common.codec import Codec, Outputs
+from plugins.codecs.common.peaks import find_peaks
 from plugins.datasets.crop_store import CropStore
 from plugins.inference import store_outputs
 from plugins.model import build_model
@@ -44,26 +45,32 @@ def load_model(
     return model.to(memory_format=torch.channels_last).eval()
 
 
-def fitting_decoders(name: str, own: HeatmapCodec) -> dict[str, HeatmapCodec]:
-    """The cell's own codec first, then all others that read the same output."""
-    others = codecs_for(own.outputs, own.input_size)
+def fitting_decoders(name: str, own: Codec) -> dict[str, Codec]:
+    """The cell's own codec first, then all others that read its output."""
+    others = decoders_for(own)
     return {name: own} | {key: codec for key, codec in others.items() if key != name}
 
 
 def predict(
     model: TopdownPoseEstimator,
     store: CropStore,
-    decoders: dict[str, HeatmapCodec],
+    decoders: dict[str, Codec],
     settings: dict,
-) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], dict[str, float]]:
+) -> tuple[
+    dict[str, tuple[np.ndarray, np.ndarray]], dict[str, float], np.ndarray | None
+]:
     """Keypoints ``(N, K, 2)`` in image pixels and scores ``(N, K)`` of each decoder.
 
-    Also the seconds that the network and each decoder took.
+    Also the seconds that the network and each decoder took, and the largest cell
+    ``(N, K, 2)`` of each map where the network gives maps.
     """
     found: dict[str, list] = {name: [] for name in decoders}
+    peaks = []
     seconds = dict.fromkeys(["network", *decoders], 0.0)
     batches = store_outputs(model, store, settings["batch_size"], settings["flip_test"])
     for outputs in _timed(batches, seconds, "network"):
+        if "heatmaps" in outputs:
+            peaks.append(find_peaks(outputs["heatmaps"])[0].cpu().numpy())
         for name, codec in decoders.items():
             started = time.perf_counter()
             keypoints, scores = codec.decode_batch(outputs)
@@ -74,15 +81,15 @@ def predict(
         keypoints = np.concatenate([keypoints for keypoints, _ in parts])
         scores = np.concatenate([scores for _, scores in parts])
         predictions[name] = store.to_image_pixels(keypoints), scores
-    return predictions, seconds
+    return predictions, seconds, np.concatenate(peaks) if peaks else None
 
 
 def _timed(
-    batches: Iterator[tuple[slice, torch.Tensor]], seconds: dict, name: str
-) -> Iterator[torch.Tensor]:
+    batches: Iterator[tuple[slice, Outputs]], seconds: dict, name: str
+) -> Iterator[Outputs]:
     started = time.perf_counter()
     for _, outputs in batches:
-        if outputs.is_cuda:
+        if next(iter(outputs.values())).is_cuda:
             torch.cuda.synchronize()
         seconds[name] += time.perf_counter() - started
         yield outputs

@@ -1,27 +1,32 @@
-"""``python -m stages.plan [OVERRIDES]``: compose conf/ into params.yaml.
+"""The content of params.yaml: datasets, stores and cells, each under its name."""
 
-The grid names the cells: every combination of its axes, each composed by Hydra. An
-axis given on the command line replaces the grid's: ``size=64x48,96x72``.
-"""
-
-import argparse
-import itertools
 import re
 from pathlib import Path
 
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra import initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from plugins.sizes import parse_size
-from stages.files import PARAMS, StageError, new_file, run_stage
+from stages.files import StageError
+from stages.plan.compose import (
+    CONF,
+    compose_cell,
+    enumerate_cells,
+    makes_a_difference,
+    start_choices,
+)
+from stages.plan.parts import NO_START, find_code, find_starts
 
-CONF = Path(__file__).parent.parent / "conf"
 IN_KEY = ("data", "size", "upscale", "backbone", "method", "seed")
-"""Axes that every key shows; others appear in it where they are set."""
+"""Axes that every key shows; others appear in it where they are not the default."""
+TRAIN = (
+    "size", "backbone", "method", "auxiliary", "transform", "schedule", "augment",
+    "seed",
+)  # fmt: skip
+"""Settings that a training depends on."""
 HEADER = """\
 # Generated from conf/ by: python -m stages.plan{arguments}
 # Do not edit: change conf/ and run it again.
@@ -37,8 +42,12 @@ def plan(overrides: list[str]) -> dict:
     params: dict = {"plan": overrides, "data": {}, "stores": {}, "cells": {}}
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            for choices in enumerate_cells(overrides):
+            cells, start = enumerate_cells(overrides)
+            for choices in cells:
+                if choices.get("init") == "start":
+                    choices["init"] = add_cell(params, start_choices(choices, start))
                 add_cell(params, choices)
+        find_starts(params["cells"])
     except (
         HydraException,
         OmegaConfBaseException,
@@ -49,29 +58,9 @@ def plan(overrides: list[str]) -> dict:
     return params
 
 
-def enumerate_cells(overrides: list[str]) -> list[dict[str, str]]:
-    """Overrides of each cell, name -> value, from the grid and the command line."""
-    given: dict[str, list[str]] = {}
-    for override in OverridesParser.create().parse_overrides(overrides):
-        name = override.get_key_element()
-        if override.is_sweep_override():
-            given[name] = list(override.sweep_string_iterator())
-        else:
-            given[name] = [override.get_value_element_as_str()]
-    chosen = given.pop("grid", [])
-    grid = compose("config", [f"grid={chosen[0]}"] if chosen else []).grid
-    cells = []
-    for product in OmegaConf.to_container(grid.products):
-        axes = {name: [str(v) for v in values] for name, values in product.items()}
-        axes |= given
-        for values in itertools.product(*axes.values()):
-            cells.append(dict(zip(axes, values, strict=True)))
-    return cells
-
-
-def add_cell(params: dict, choices: dict[str, str]) -> None:
-    """Compose one cell and add it, its store and its data to params."""
-    config = compose("config", [f"{name}={value}" for name, value in choices.items()])
+def add_cell(params: dict, choices: dict[str, str]) -> str:
+    """Compose one cell and add it, its store and its data to params; gives its key."""
+    config = compose_cell(choices)
     data = describe_data(config)
     parse_size(config.size)
     if config.upscale != "none":
@@ -81,16 +70,15 @@ def add_cell(params: dict, choices: dict[str, str]) -> None:
         describe_choice(name, value)
         for name, value in sorted(choices.items())
         if name.partition(".")[0] not in IN_KEY[:1] and name not in IN_KEY
+        if makes_a_difference(choices, name)
     ]
     camera = [extra for extra in extras if extra.startswith("store_")]
     store = "-".join([data["name"], config.size, *camera])
     parts = [store, config.backbone.name, config.method.name]
     rest = [extra for extra in extras if extra not in camera]
     key = "-".join([*parts, *rest, f"s{config.seed}"])
-    train = {
-        name: settings[name]
-        for name in ("size", "backbone", "method", "schedule", "augment", "seed")
-    }
+    train = {name: settings[name] for name in TRAIN}
+    train["init"] = {"from": settings["init"], "part": settings["init_part"]}
     cell = {
         "data": data["name"],
         "store": store,
@@ -100,6 +88,8 @@ def add_cell(params: dict, choices: dict[str, str]) -> None:
         "method": config.method.name,
         "schedule": config.schedule.name,
         "seed": settings["seed"],
+        "code": find_code(settings),
+        "init": NO_START,
         "train": train,
         "evaluate": settings["evaluate"],
     }
@@ -107,6 +97,7 @@ def add_cell(params: dict, choices: dict[str, str]) -> None:
     add(params["data"], data["name"], data)
     add(params["stores"], store, size | settings["store"])
     add(params["cells"], key, cell)
+    return key
 
 
 def describe_data(config: DictConfig) -> dict:
@@ -129,6 +120,8 @@ def describe_data(config: DictConfig) -> dict:
 
 def describe_choice(name: str, value: str) -> str:
     """Part of a key that stands for one override, such as schedule_epochs_5."""
+    if name == "init":
+        value = Path(value).stem.replace("-", "_")
     text = name if "." not in name and name in value else f"{name}_{value}"
     replaced = text.replace("-", "m").replace(".", "_")
     return re.sub(r"\W+", "_", replaced).strip("_")
@@ -148,18 +141,3 @@ def render(params: dict) -> str:
     arguments = "".join(f" {override}" for override in params["plan"])
     body = yaml.safe_dump(params, sort_keys=False, default_flow_style=False)
     return HEADER.format(arguments=arguments) + body
-
-
-def main() -> None:
-    """Write params.yaml."""
-    parser = argparse.ArgumentParser(prog="stages.plan", description=__doc__)
-    parser.add_argument("overrides", nargs="*", help="Hydra overrides, grid=default")
-    overrides = parser.parse_args().overrides
-    params = plan(overrides)
-    with new_file(PARAMS) as handle:
-        handle.write(render(params))
-    print(f"{PARAMS}: {len(params['cells'])} cells")
-
-
-if __name__ == "__main__":
-    run_stage(main)

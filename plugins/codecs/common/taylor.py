@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from plugins.codecs.base import HeatmapCodec
-from plugins.codecs.couplings import derive_kernel
-from plugins.codecs.gaussian import blur_patches, log_patches, newton_step
+from plugins.codecs.common.couplings import derive_kernel
+from plugins.codecs.common.heatmap import HeatmapCodec
+from plugins.codecs.common.peaks import blur_matrix, continued_patches, newton_step
 
 FLOOR = 1e-10
 """Smallest heatmap value whose logarithm is taken (MMPose's)."""
@@ -18,39 +18,36 @@ class TaylorCodec(HeatmapCodec):
     the cells at 128x96, half of them at 64x48).
 
     Args:
-        input_size: input ``(w, h)`` in pixels.
-        sigma: of the target in heatmap cells; derived from the size by default.
+        input_size, transform, sigma: see ``HeatmapCodec``.
         kernel: taps of the modulating blur; derived from sigma by default.
     """
 
-    reach: int
-    """Cells that the differences reach from the peak."""
     floor: float
     """Smallest modulated value whose logarithm is taken."""
+    stencil: Tensor
+    """``(5, R, R)``: differences gx, gy, xx, xy, yy on the cells around the peak."""
 
     def __init__(
         self,
         input_size: tuple[int, int],
+        transform: str = "udp",
         sigma: float | None = None,
         kernel: int | None = None,
     ) -> None:
-        super().__init__(input_size, sigma)
+        super().__init__(input_size, transform, sigma)
         self.kernel = derive_kernel(self.sigma) if kernel is None else int(kernel)
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise ValueError(f"kernel {kernel}: expected an odd number of taps")
+        used = self.stencil.flatten(1).any(0)
+        reach = self.stencil.shape[-1] // 2
+        self.radius = reach + self.kernel // 2
+        self._blur = blur_matrix(self.kernel, reach)[used].float()
+        self._differences = self.stencil.flatten(1)[:, used].float()
 
     def refine(self, heatmaps: Tensor, peaks: Tensor) -> Tensor:
         """Newton step on the modulated log heatmap."""
-        radius = self.reach + self.kernel // 2
-        logs = log_patches(heatmaps, peaks, radius, self.sigma, FLOOR)
-        modulated = blur_patches(logs.exp(), self.kernel)
-        gradient, hessian = self.differences(modulated.clamp_min(self.floor).log())
-        return newton_step(gradient, hessian)
-
-    def differences(self, logs: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradient ``(N, K, 2)`` and Hessian ``(N, K, 3)`` = (xx, xy, yy) there.
-
-        Args:
-            logs: ``(N, K, 2 reach + 1, 2 reach + 1)``.
-        """
-        raise NotImplementedError
+        patches = continued_patches(heatmaps, peaks, self.radius, self.sigma, FLOOR)
+        modulated = self._blur.to(patches) @ patches.flatten(0, 1)
+        logs = modulated.clamp_min(self.floor).log()
+        differences = self._differences.to(logs) @ logs
+        return newton_step(differences[:2], differences[2:]).T.view(peaks.shape)

@@ -1,0 +1,1 @@
+"""What codecs share: their interface, Gaussians, peaks and Taylor steps."""

@@ -1,0 +1,78 @@
+"""Heatmap and offset map: the cell from one, the way to the keypoint from the other."""
+
+import torch
+from torch import Tensor
+
+from plugins.codecs.common.codec import Outputs
+from plugins.codecs.common.heatmap import HeatmapCodec, mean_cells, peak_weights
+from plugins.codecs.common.peaks import find_peaks
+
+
+class OffsetCodec(HeatmapCodec):
+    """Keypoints <-> heatmaps ``(N, K, h, w)`` and offsets ``(N, K, 2, h, w)``.
+
+    The offset of cell p is ``(mu - p) / unit`` where ``|mu - p| <= radius`` cells.
+
+    Attributes:
+        radius: of the disc around the keypoint where offsets are learnt, in cells.
+        unit: cells that an offset of 1 stands for.
+    """
+
+    # The shift of one cell would have to be in the offsets as well.
+    transforms = ("udp",)
+    radius: float
+    unit: float
+
+    def encode_batch(self, keypoints: Tensor, visible: Tensor) -> Outputs:
+        """Targets ``heatmaps``, ``offsets``, ``mask (N, K, h, w)`` and ``weights``.
+
+        See ``HeatmapCodec.encode_batch``; the mask is the disc.
+        """
+        target = super().encode_batch(keypoints, visible)
+        x, y = self.distances(target["keypoints"])
+        labelled = target["weights"][..., None, None] > 0
+        mask = ((x.square() + y.square()) <= self.radius**2) & labelled
+        offsets = torch.stack(torch.broadcast_tensors(x, y), 2) * mask[:, :, None]
+        return target | {"offsets": offsets / self.unit, "mask": mask.to(x)}
+
+    def distances(self, keypoints: Tensor) -> tuple[Tensor, Tensor]:
+        """Cells from each cell to the keypoint, ``(N, K, 1, w)`` and ``(N, K, h, 1)``.
+
+        Args:
+            keypoints: ``(N, K, 2)`` in input pixels.
+        """
+        width, height = self.heatmap_size
+        mu = self.to_cells(keypoints)
+        x = mu[..., 0, None] - torch.arange(width).to(mu)
+        y = mu[..., 1, None] - torch.arange(height).to(mu)
+        return x[..., None, :], y[..., :, None]
+
+    def decode_batch(self, outputs: Outputs) -> tuple[Tensor, Tensor]:
+        """Largest cell plus the offset there; never farther than the disc reaches."""
+        heatmaps = self.locate(outputs["heatmaps"].float())
+        peaks, scores = find_peaks(heatmaps)
+        offsets = outputs["offsets"].float().flatten(-2)
+        index = (peaks[..., 1] * heatmaps.shape[-1] + peaks[..., 0])[..., None, None]
+        step = offsets.gather(-1, index.expand(-1, -1, 2, 1))[..., 0] * self.unit
+        step = torch.where(step.isfinite().all(-1, keepdim=True), step, 0.0)
+        length = step.norm(dim=-1, keepdim=True)
+        cells = peaks + step * (self.radius / length.clamp_min(self.radius))
+        return cells * self.scale.to(cells), scores
+
+    def locate(self, heatmaps: Tensor) -> Tensor:
+        """The maps whose largest cells are taken."""
+        return heatmaps
+
+    def soft_decode(self, outputs: Outputs) -> Tensor:
+        """Mean, under the squared positive heatmap, of where each cell points to."""
+        weights = peak_weights(outputs["heatmaps"])
+        offsets = (outputs["offsets"].float() * weights[:, :, None]).sum((-2, -1))
+        cells = mean_cells(weights) + offsets * self.unit
+        return cells * self.scale.to(cells)
+
+    def mirror(self, outputs: Outputs, flip_indices: list[int]) -> Outputs:
+        """Mirror both; an offset to the left becomes one to the right."""
+        offsets = outputs["offsets"].flip(-1)[:, flip_indices]
+        sign = torch.tensor([-1.0, 1.0]).to(offsets).view(2, 1, 1)
+        mirrored = super().mirror(outputs, flip_indices)
+        return mirrored | {"offsets": offsets * sign}

@@ -1,0 +1,1 @@
+"""What losses share: masked means, their sum, and what can be added to any method."""

@@ -1,0 +1,13 @@
+"""Means over what is labelled."""
+
+from torch import Tensor
+
+
+def masked_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Mean of ``(N, K)`` values over keypoints of weight 1; 0 where there is none.
+
+    Values of the others may be anything, NaN included: they are never multiplied.
+    """
+    known = weights > 0
+    total = values.masked_fill(~known, 0.0).sum()
+    return total / known.sum().clamp_min(1)

@@ -1,0 +1,63 @@
+"""What Hydra composes: the choices of each cell, and a cell's settings."""
+
+import itertools
+from pathlib import Path
+
+from hydra import compose
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from stages.files import StageError
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+def enumerate_cells(overrides: list[str]) -> tuple[list[dict[str, str]], dict]:
+    """Overrides of each cell, name -> value, from the grid and the command line.
+
+    Also the grid's ``start``: what differs in the cell that ``init: start`` means.
+    """
+    given: dict[str, list[str]] = {}
+    for override in OverridesParser.create().parse_overrides(overrides):
+        name = override.get_key_element()
+        if override.is_sweep_override():
+            given[name] = list(override.sweep_string_iterator())
+        else:
+            given[name] = [override.get_value_element_as_str()]
+    chosen = given.pop("grid", [])
+    grid = compose("config", [f"grid={chosen[0]}"] if chosen else []).grid
+    cells = []
+    for product in OmegaConf.to_container(grid.products):
+        axes = {name: [str(v) for v in values] for name, values in product.items()}
+        axes |= given
+        for values in itertools.product(*axes.values()):
+            cells.append(dict(zip(axes, values, strict=True)))
+    return cells, OmegaConf.to_container(grid.get("start") or OmegaConf.create())
+
+
+def start_choices(choices: dict[str, str], start: dict) -> dict[str, str]:
+    """Choices of the cell that another one starts from.
+
+    Raises:
+        StageError: the grid does not say which.
+    """
+    if not start:
+        raise StageError("init=start: expected a grid with a start, such as grid=init")
+    kept = {k: v for k, v in choices.items() if k.partition(".")[0] not in start}
+    return kept | {name: str(value) for name, value in start.items()}
+
+
+def compose_cell(choices: dict[str, str]) -> DictConfig:
+    """What conf/ composes to with these choices."""
+    return compose("config", [f"{name}={value}" for name, value in choices.items()])
+
+
+def makes_a_difference(choices: dict[str, str], name: str) -> bool:
+    """Whether a choice is not the default: only then the key shows it.
+
+    So the same cell has one name in every grid, and is trained once.
+    """
+    inside = f"{name}."  # settings of a group exist only where it is chosen
+    chosen = {k: value for k, value in choices.items() if not k.startswith(inside)}
+    others = {k: value for k, value in chosen.items() if k != name}
+    return compose_cell(others) != compose_cell(chosen)
