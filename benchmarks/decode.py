@@ -23,6 +23,7 @@ import torch  # noqa: E402
 from mmpose.codecs import MSRAHeatmap, UDPHeatmap  # noqa: E402
 
 from plugins.codecs import build_codec  # noqa: E402
+from plugins.codecs.common.peaks import argmax  # noqa: E402
 from plugins.sizes import heatmap_size, parse_size  # noqa: E402
 
 SIZES = ("64x48", "128x96", "256x192")
@@ -52,6 +53,12 @@ def bare_argmax(size: tuple[int, int]) -> Callable[[], object]:
     """One argmax over every map: what any decoder has to do first."""
     maps = noisy_outputs("dark", size)["heatmaps"].flatten(-2)
     return lambda: maps.argmax(-1)
+
+
+def our_argmax(size: tuple[int, int]) -> Callable[[], object]:
+    """The pass that the codecs make in its place."""
+    maps = noisy_outputs("dark", size)["heatmaps"].flatten(-2)
+    return lambda: argmax(maps)
 
 
 def mmpose(name: str, size: tuple[int, int]) -> Callable[[], object]:
@@ -85,7 +92,7 @@ def fastest(runs: dict[str, Callable[[], object]], seconds: float) -> dict[str, 
 def measure(size: str, seconds: float) -> dict[str, float]:
     """Milliseconds per batch of every decoder at one size."""
     pixels = parse_size(size)
-    runs = {"bare argmax": bare_argmax(pixels)}
+    runs = {"bare argmax": bare_argmax(pixels), "argmax pass here": our_argmax(pixels)}
     runs |= {name: ours(name, pixels) for name in CODECS}
     times = fastest(runs, seconds)
     theirs = {
