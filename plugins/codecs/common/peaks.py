@@ -24,7 +24,7 @@ def find_peaks(heatmaps: Tensor) -> tuple[Tensor, Tensor]:
 def argmax(flat: Tensor) -> Tensor:
     """Index of the largest value along the last axis, of the first NaN if there is one.
 
-    On a CPU by numpy, whose pass is about ten times faster than torch 2.13's
+    On a CPU by numpy, whose pass takes a sixth to a third of the time of torch 2.13's
     (benchmarks/decode.py).
     """
     if flat.device.type != "cpu" or flat.dtype not in (torch.float32, torch.float64):
