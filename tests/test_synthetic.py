@@ -224,8 +224,13 @@ def test_the_nearest_surface_is_seen_in_whatever_order_they_come():
     other, mirrored = cast(backwards, drawn.camera)
     np.testing.assert_array_equal(depth, other)
     same = np.where(mirrored < 0, mirrored, len(shapes) - 1 - mirrored)
+    differ = index != same
+    assert differ.mean() < 0.01
     # Two limbs share the sphere of their joint, and either may be named there.
-    assert (index == same).mean() > 0.998
+    for one, two in zip(index[differ], same[differ], strict=True):
+        assert shapes.owner[one] == shapes.owner[two]
+        first, second = sorted((one, two))
+        assert shapes.radii[first][1] == shapes.radii[second][0]
 
 
 @pytest.mark.parametrize("total", [1, 2, 7, 600])
