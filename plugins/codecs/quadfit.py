@@ -5,6 +5,7 @@ any patch that has six cells or more; at a border the patch is clipped.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from plugins.codecs.common.couplings import derive_fit_radius
@@ -43,9 +44,9 @@ class QuadraticFitCodec(HeatmapCodec):
             raise ValueError(f"radius {radius}: expected at least one cell")
         steps = torch.arange(-self.radius, self.radius + 1.0)
         y, x = torch.meshgrid(steps, steps, indexing="ij")
-        basis = torch.stack([x**a * y**b for a, b in POWERS], -1).flatten(0, 1)
+        basis = torch.stack([x**a * y**b for a, b in POWERS]).flatten(1)
         self._basis = basis
-        self._products = (basis[:, :, None] * basis[:, None, :]).flatten(1)
+        self._products = (basis[:, None] * basis).flatten(0, 1)
 
     def draw(self, cells: Tensor) -> Tensor:
         """Untruncated targets around the sub-pixel centres."""
@@ -57,23 +58,39 @@ class QuadraticFitCodec(HeatmapCodec):
         Weights are the squared heatmap, as a relative error of the map is an absolute
         one of its logarithm; cells that are not positive have none.
         """
-        values, (outside_x, outside_y) = gather_patches(heatmaps, peaks, self.radius)
-        usable = (outside_x == 0) & (outside_y == 0)[:, None]
-        usable &= (values > FLOOR) & (values < torch.inf)
-        values = torch.where(usable, values, 1.0).flatten(0, 1)
-        weights = values.square() * usable.flatten(0, 1)
-        normal = weights.T @ self._products.to(values)
-        right = (weights * values.log()).T @ self._basis.to(values)
-        normal = normal.view(-1, TERMS, TERMS)
+        values, outside = gather_patches(heatmaps, peaks, self.radius)
+        inside = (outside == 0).to(values)
+        values = (values * inside[0] * inside[1][:, None]).flatten(0, 1)
+        # Zero where there is nothing to fit: outside, below the floor, not finite.
+        values = F.threshold(values.nan_to_num(0.0, 0.0, 0.0), FLOOR, 0.0)
+        weights = values.square()
+        logs = values.clamp_min(FLOOR).log()
+        normal = (self._products.to(values) @ weights).view(TERMS, TERMS, -1)
+        right = self._basis.to(values) @ (weights * logs)
         # Where a clipped patch leaves a curvature open it is the target's.
-        ridge = RIDGE * normal[:, 0, :1] + 1e-30
-        curved = torch.tensor([0, 0, 0, 1.0, 1, 1]).to(normal)
-        prior = torch.tensor([0, 0, 0, 1.0, 0, 1]).to(normal) / (-2 * self.sigma**2)
-        normal = normal + torch.diag_embed(ridge * curved)
-        right = right + ridge * prior
-        solution, _ = torch.linalg.solve_ex(normal, right[..., None])
-        fit = solution[..., 0].T
-        hessian = fit[3:] * torch.tensor([[2.0], [1.0], [2.0]]).to(fit)
-        enough = usable.flatten(0, 1).sum(0) >= TERMS
-        step = torch.where(enough, newton_step(fit[1:3], hessian), 0.0)
-        return step.T.view(peaks.shape)
+        ridge = RIDGE * normal[0, 0] + 1e-30
+        normal.diagonal()[:, 3:] += ridge[:, None]
+        right[3::2] -= ridge / (2 * self.sigma**2)
+        _, gx, gy, xx, xy, yy = solve(normal, right)
+        step = newton_step(torch.stack((gx, gy)), torch.stack((2 * xx, xy, 2 * yy)))
+        enough = (values > 0).sum(0) >= TERMS
+        return torch.where(enough, step, 0.0).T.view(peaks.shape)
+
+
+def solve(normal: Tensor, right: Tensor) -> Tensor:
+    """Solve ``normal (T, T, M) x = right (T, M)`` for M positive definite systems.
+
+    Gauss's elimination for all of them at once: T is so small that LAPACK, which takes
+    them one by one, spends more on calls than on arithmetic.
+    """
+    rows = torch.cat((normal, right[:, None]), 1)
+    terms = len(rows)
+    for pivot in range(terms - 1):
+        below, beyond = rows[pivot + 1 :], slice(pivot + 1, None)
+        factor = below[:, pivot] / rows[pivot, pivot]
+        below[:, beyond].addcmul_(factor[:, None], rows[pivot, beyond], value=-1)
+    solution = rows[:, terms]
+    for pivot in reversed(range(terms)):
+        solution[pivot] /= rows[pivot, pivot]
+        solution[:pivot].addcmul_(rows[:pivot, pivot], solution[pivot], value=-1)
+    return solution

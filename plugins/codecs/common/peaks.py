@@ -41,13 +41,13 @@ def gather_cells(heatmaps: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 def gather_patches(
     heatmaps: Tensor, peaks: Tensor, radius: int
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+) -> tuple[Tensor, Tensor]:
     """Values ``(P, P, M)`` around the M peaks of a batch, ``P = 2 radius + 1``.
 
     Peaks come last, so that every operation runs along them and not along the few cells
     of a patch. Cells outside the map hold the nearest cell of the map. Also by how many
-    cells each column and each row of the patch is outside, ``(P, M)``: negative before
-    the first one, positive beyond the last one.
+    cells each column and each row of the patch is outside, ``(2, P, M)``: negative
+    before the first one, positive beyond the last one.
 
     Args:
         heatmaps: ``(N, K, h, w)``.
@@ -58,9 +58,11 @@ def gather_patches(
     x = peaks[..., 0].flatten() + steps
     y = peaks[..., 1].flatten() + steps
     border_x, border_y = x.clamp(0, width - 1), y.clamp(0, height - 1)
-    start = torch.arange(x.shape[-1], device=x.device) * (height * width)
+    start = torch.arange(0, heatmaps.numel(), height * width, device=x.device)
     index = (border_y * width + start)[:, None] + border_x
-    return heatmaps.take(index), (x - border_x, y - border_y)
+    # A third of the time of take, and a quarter of that of gather.
+    values = heatmaps.flatten().index_select(0, index.flatten()).view(index.shape)
+    return values, torch.stack((x - border_x, y - border_y))
 
 
 def continued_patches(
@@ -69,10 +71,9 @@ def continued_patches(
     """Values ``(P, P, M)`` of the maps around their peaks; see ``gather_patches``.
 
     Inside the map they are as they are, negative ones too. Cells outside continue the
-    Gaussian: from the two outermost cells of each
-    row or column follows the centre of the Gaussian with this ``sigma`` that passes
-    through them; that centre is kept within one cell of the peak, since the refined
-    peak must be.
+    Gaussian from the nearest border cell, by what its fall along the peak's own row and
+    column says: a Gaussian falls alike along all of them, and there it is highest above
+    the noise.
 
     Args:
         heatmaps: ``(N, K, h, w)``.
@@ -81,36 +82,34 @@ def continued_patches(
         sigma: of the target Gaussian, in cells.
         floor: smallest value whose logarithm is taken.
     """
-    values, (outside_x, outside_y) = gather_patches(heatmaps, peaks, radius)
-    logs = values.clamp_min(floor).log()
-    logs = _continue_gaussian(logs, outside_x, sigma)
-    logs = _continue_gaussian(logs.transpose(0, 1), outside_y, sigma).transpose(0, 1)
-    inside = (outside_x == 0) & (outside_y == 0)[:, None]
-    return torch.where(inside, values, logs.exp_())
+    values, outside = gather_patches(heatmaps, peaks, radius)
+    lines = torch.stack((values[radius], values[:, radius]))
+    falls = _continue_gaussian(lines.clamp_min(floor).log(), outside, sigma).exp_()
+    return values * falls[0] * falls[1][:, None]
 
 
 def _continue_gaussian(logs: Tensor, outside: Tensor, sigma: float) -> Tensor:
-    """Continue patches ``(P, P, M)`` along the second axis, beyond the map.
+    """By how much a Gaussian's logarithm falls from the map's border to each cell.
 
     With the peak at 0, b the border cell, i its inner neighbour and s the side (1 or
     -1, i = b - s), ``L(b) - L(i) = ((i - c)^2 - (b - c)^2) / 2 sigma^2`` gives the
     centre ``c = (b + i) / 2 + s sigma^2 (L(b) - L(i))``, and a cell x that is
-    ``o = x - b`` outside has ``L(x) = L(b) + o (2 c - b - x) / 2 sigma^2``. Inside the
-    map o and s are 0.
+    ``o = x - b`` outside has ``L(x) = L(b) + o (2 c - b - x) / 2 sigma^2``. The centre
+    is kept within one cell of the peak, since the refined peak must be. Inside the map
+    o and s are 0, and so is the fall.
 
     Args:
-        logs: with the border's values outside.
-        outside: ``(P, M)``, by how many cells.
+        logs: ``(2, P, M)`` through the peak along x and y, the border's outside.
+        outside: ``(2, P, M)``, by how many cells.
     """
     radius = logs.shape[1] // 2
     side = outside.sign()
     place = torch.arange(-radius, radius + 1, device=logs.device)[:, None]
     border = place - outside
-    inner = logs.gather(1, (border - side + radius).expand(logs.shape))
+    inner = logs.gather(1, border - side + radius)
     centre = (logs - inner) * (side * sigma**2) + (border - side / 2)
-    slope = outside / sigma**2
-    step = centre.clamp_(-1, 1).mul_(slope).sub_(slope * (border + place) / 2)
-    return step.add_(logs)
+    middle = (border + place) / 2
+    return centre.clamp_(-1, 1).sub_(middle).mul_(outside / sigma**2)
 
 
 def blur_matrix(kernel: int, reach: int) -> Tensor:
