@@ -1,5 +1,8 @@
 """Codecs against MMPose's: equal where those are sound, better where they are not."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,13 @@ from mmpose.codecs.utils.post_processing import gaussian_blur
 from mmpose.models.utils.tta import flip_heatmaps
 
 from plugins.codecs import build_codec
+from plugins.datasets.batches import TrainingCrops
+from plugins.datasets.crop_store import CropStore
+from plugins.inference import predict_outputs
+from plugins.model import build_model
 from plugins.sizes import heatmap_size, parse_size
+from stages.downsample import downsample
+from stages.prepare import prepare
 from tests.codec_cases import (
     JOINTS,
     PLAIN,
@@ -20,6 +29,7 @@ from tests.codec_cases import (
     uniform_joints,
     unit_lengths,
 )
+from tests.conftest import STORE
 
 KERNELS = {"64x48": (1.0, 3), "128x96": (1.0, 3), "256x192": (2.0, 11)}
 """MMPose's sigma and blur kernel."""
@@ -149,10 +159,16 @@ def trained_maps(size: tuple[int, int], persons: int, lowest: float) -> np.ndarr
 
 
 def sound_steps(name: str, maps: np.ndarray, steps: np.ndarray) -> np.ndarray:
-    """Where MMPose's step is below a cell, and toward a maximum ``(K,)``."""
+    """Where MMPose's step is below a cell, and toward a maximum ``(K,)``.
+
+    And where no cell that it reads is at the floor, below which the scale counts to
+    which it brings the blurred map: that of its maximum anywhere, ours at the peak.
+    """
     if name == "msra":
         return np.ones(len(maps), dtype=bool)
-    logs = np.log(np.maximum(gaussian_blur(maps.copy(), 11), 1e-10))
+    floor = 1e-10 if name == "dark" else 1e-3
+    blurred = np.maximum(gaussian_blur(maps.copy(), 11), floor)
+    logs = np.log(blurred)
     k, (x, y) = np.arange(len(maps)), argmax_cells(maps).T
     reach = 2 if name == "dark" else 1  # cells to the outer samples of the difference
     here = logs[k, y, x]
@@ -164,19 +180,25 @@ def sound_steps(name: str, maps: np.ndarray, steps: np.ndarray) -> np.ndarray:
     else:
         sides = logs[k, y, x + 1] + logs[k, y, x - 1] + logs[k, y + 1, x]
         xy = (rising + 2 * here - sides - logs[k, y - 1, x]) / 2
-    negative = (xx < 0) & (xx * yy > xy**2)
+    # Of flatter logarithms single precision gives no more than three digits.
+    negative = (xx < 0) & (xx * yy > xy**2 + 1e-3)
+    around = np.arange(-reach, reach + 1)
+    read = blurred[k[:, None, None], y[:, None, None] + around[:, None],
+                   x[:, None, None] + around]  # fmt: skip
+    negative &= read.min((1, 2)) > floor
     return negative & (np.linalg.norm(steps, axis=-1) < 1)
 
 
-@pytest.mark.parametrize("lowest", [0.0, -0.02])
-@pytest.mark.parametrize("name", ["msra", "dark", "udp"])
-def test_equals_mmpose_on_the_maps_of_a_trained_network(name, lowest):
-    """To 1e-4 cells, wherever MMPose's own step is one toward a maximum."""
+def compare_decodes(name: str, persons: np.ndarray) -> int:
+    """Assert equality to 1e-4 cells inside; gives the number of maps compared.
+
+    Inside: at least 8 cells from the border, where MMPose's blur and steps reach no
+    further, and wherever MMPose's own step is one toward a maximum.
+    """
     size, cells = (192, 256), np.array([48, 64])
     ours, theirs = build_codec(name, size), mmpose_codec(name, size, 2.0, 11)
     compared = 0
-    for maps in trained_maps(size, 20, lowest):
-        assert (maps.min() < 0) == (lowest < 0)
+    for maps in persons:
         expected, scores = theirs.decode(maps.copy())
         expected = expected[0] / size * (cells - 1 if name == "udp" else cells)
         decoded, own_scores = ours.decode_batch(torch.tensor(maps)[None])
@@ -189,7 +211,56 @@ def test_equals_mmpose_on_the_maps_of_a_trained_network(name, lowest):
         sound[interior] = sound_steps(name, inner, (expected - peaks)[interior])
         np.testing.assert_allclose(decoded[sound], expected[sound], atol=1e-4)
         compared += sound.sum()
-    assert compared > 0.8 * 20 * JOINTS
+    return compared
+
+
+@pytest.mark.parametrize("lowest", [0.0, -0.02])
+@pytest.mark.parametrize("name", ["msra", "dark", "udp"])
+def test_equals_mmpose_on_maps_like_those_of_a_network(name, lowest):
+    maps = trained_maps((192, 256), 20, lowest)
+    assert (maps.min() < 0) == (lowest < 0)
+    assert compare_decodes(name, maps) > 0.8 * 20 * JOINTS
+
+
+@pytest.fixture(scope="module")
+def network_maps(tmp_path_factory, compose_cell, geometry) -> np.ndarray:
+    """What a network gives for real photos, ``(32, 17, 64, 48)``.
+
+    HRNet-micro at 256x192 that learnt one augmented view of 32 photos by heart; here it
+    sees them as they are, which gives maps with low, noisy and doubled peaks.
+    """
+    if "POSE_REAL_DATA" not in os.environ:
+        pytest.skip("POSE_REAL_DATA does not name the folder of real photos")
+    root = Path(os.environ["POSE_REAL_DATA"]).resolve() / "lspet_mini"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("trained"))
+        settings = {"name": "lspet", "source": "coco_dir", "root": str(root)}
+        prepare(settings, Path("data/lspet"))
+        folder = Path("data/stores/lspet-256x192")
+        downsample(STORE | {"data": "lspet", "size": "256x192"}, folder)
+        train = CropStore(folder / "train")
+    cell = compose_cell("method=udp", "size=256x192")["train"]
+    torch.manual_seed(0)
+    model = build_model(cell, JOINTS, train.geometry).train()
+    model.init_weights()
+    crops = TrainingCrops(train, 0)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
+    for step in range(150):
+        rows = np.arange(8) + 8 * (step % 4)
+        data = model.data_preprocessor(crops[0, rows], True)
+        loss, _ = model.parse_losses(model(**data, mode="loss"))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    images = train.inputs(slice(32))
+    return predict_outputs(model.eval(), images, True)["heatmaps"].numpy()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["msra", "dark", "udp"])
+def test_equals_mmpose_on_the_maps_of_a_trained_network(name, network_maps):
+    assert 0.04 < network_maps.max((-2, -1)).mean() < 0.8
+    assert compare_decodes(name, network_maps) > 0.2 * 32 * JOINTS
 
 
 def test_dark_learns_joints_outside_where_mmpose_does():

@@ -48,6 +48,9 @@ class TaylorCodec(HeatmapCodec):
         """Newton step on the modulated log heatmap."""
         patches = continued_patches(heatmaps, peaks, self.radius, self.sigma, FLOOR)
         modulated = self._blur.to(patches) @ patches.flatten(0, 1)
+        # DARK rescales to the old maximum, which matters where the floor is reached.
+        maxima = patches[self.radius, self.radius]
+        modulated = modulated * (maxima / modulated.amax(0))
         logs = modulated.clamp_min(self.floor).log()
         differences = self._differences.to(logs) @ logs
         return newton_step(differences[:2], differences[2:]).T.view(peaks.shape)
