@@ -19,6 +19,7 @@ from tests.coco_folder import write_coco_folder  # noqa: E402
 
 SIZES = ("32x24", "64x48", "128x96", "256x192")
 STORE = {"data": "tiny", "padding": 1.25, "context": 0.25, "oversample": 1}
+STORE |= {"reduced_decode": False}
 
 
 @functools.cache

@@ -2,8 +2,12 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+SECTIONS = {b'"images": [\n': "images", b'"annotations": [\n': "annotations"}
+"""Lines after which prepare writes one entry per line."""
 
 
 @dataclass(frozen=True)
@@ -33,31 +37,99 @@ def open_split(folder: Path, split: str) -> PreparedSplit:
         ValueError: a file is missing, or the annotations are not those that were
             prepared.
     """
-    manifest_path = Path(folder) / "manifest.json"
-    manifest = json.loads(_read(manifest_path, folder))
-    if split not in manifest["splits"]:
-        known = ", ".join(manifest["splits"])
-        raise ValueError(f"{manifest_path}: no split {split!r}; it has: {known}")
-    part = manifest["splits"][split]
-    path = Path(folder) / part["annotations"]
-    content = _read(path, folder)
-    if hashlib.sha256(content).hexdigest() != part["annotations_sha256"]:
-        raise ValueError(
-            f"{path} was changed after it was prepared (its SHA-256 is not the one in "
-            f"{manifest_path}): {_remedy(folder)}"
+    with Entries(folder, split) as entries:
+        coco = json.loads(entries.content())
+        return PreparedSplit(
+            coco, entries.images_root, entries.data_hash, entries.keypoints
         )
-    start = Path(folder) if part["images_root_is"] == "dataset" else Path()
-    return PreparedSplit(
-        coco=json.loads(content),
-        images_root=start / part["images_root"],
-        data_hash=manifest["data_hash"],
-        keypoints=tuple(manifest["keypoints"]),
-    )
 
 
-def _read(path: Path, folder: Path) -> bytes:
+class Entries:
+    """A split's images and annotations, read one by one and never all at once.
+
+    Close it, or use it in a with block. What prepare writes meanwhile is not seen.
+
+    Attributes:
+        images_root: folder that every ``file_name`` is relative to.
+        data_hash: of annotations and photos of both splits.
+        keypoints: names, in the order of the annotations.
+
+    Raises:
+        ValueError: a file is missing, or the annotations are not those that were
+            prepared.
+    """
+
+    def __init__(self, folder: Path, split: str) -> None:
+        folder = Path(folder)
+        manifest_path = folder / "manifest.json"
+        with _open(manifest_path, folder) as handle:
+            manifest = json.load(handle)
+        if split not in manifest["splits"]:
+            known = ", ".join(manifest["splits"])
+            raise ValueError(f"{manifest_path}: no split {split!r}; it has: {known}")
+        part = manifest["splits"][split]
+        start = folder if part["images_root_is"] == "dataset" else Path()
+        self.images_root = start / part["images_root"]
+        self.data_hash: str = manifest["data_hash"]
+        self.keypoints = tuple(manifest["keypoints"])
+        self._path = folder / part["annotations"]
+        self._remedy = _remedy(folder)
+        self._file = _open(self._path, folder)
+        digest = hashlib.file_digest(self._file, "sha256").hexdigest()
+        if digest != part["annotations_sha256"]:
+            self._file.close()
+            raise ValueError(
+                f"{self._path} was changed after it was prepared (its SHA-256 is not "
+                f"the one in {manifest_path}): {self._remedy}"
+            )
+
+    def __enter__(self) -> "Entries":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def content(self) -> bytes:
+        """The whole file, JSON."""
+        self._file.seek(0)
+        return self._file.read()
+
+    def scan(self) -> Iterator[tuple[str, int, dict]]:
+        """Give section (images or annotations), place and entry, as the file has them.
+
+        Raises:
+            ValueError: the file is not as prepare writes it, one entry per line.
+        """
+        self._file.seek(0)
+        place, section, seen = 0, None, set()
+        for line in self._file:
+            if line in SECTIONS:
+                section = SECTIONS[line]
+                seen.add(section)
+            elif line.startswith(b"]"):
+                section = None
+            elif section:
+                yield section, place, _entry(line)
+            place += len(line)
+        if seen != set(SECTIONS.values()):
+            raise ValueError(
+                f"{self._path}: expected images and annotations, one per line: "
+                f"{self._remedy}"
+            )
+
+    def read(self, place: int) -> dict:
+        """The entry at a place that ``scan`` gave."""
+        self._file.seek(place)
+        return _entry(self._file.readline())
+
+
+def _entry(line: bytes) -> dict:
+    return json.loads(line.rstrip(b",\n"))
+
+
+def _open(path: Path, folder: Path):
     try:
-        return path.read_bytes()
+        return open(path, "rb")
     except OSError as error:
         message = f"{path}: {error.strerror}: {_remedy(folder)}"
         raise ValueError(message) from None

@@ -1,0 +1,215 @@
+"""The stage downsample beside bare decoding of the same photos, and its memory.
+
+Throughput: photos per second of the whole stage (annotations, table, crops, disk) and
+of PIL decoding each photo once to RGB, by the same workers, in turns; the fastest of
+several rounds, without the workers' start. Memory: largest sum, over the process and
+its workers, of anonymous memory (RssAnon of /proc/PID/status, 50 times a second); pages
+of mapped files belong to the kernel's cache and do not count.
+
+.venv/bin/python benchmarks/downsample.py --root COCO_FOLDER --out downsample.json
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(TOP))
+
+import PIL.Image  # noqa: E402
+from joblib import cpu_count, delayed  # noqa: E402
+
+from stages.downsample import downsample  # noqa: E402
+from stages.downsample.crops import PHOTOS_PER_TASK  # noqa: E402
+from stages.downsample.workers import start_workers  # noqa: E402
+
+SIZES = ("64x48", "256x192")
+STORE = {"data": "repeated", "padding": 1.25, "context": 0.25, "oversample": 1}
+RUN = (
+    "import json, sys; from pathlib import Path; from stages.downsample import "
+    "downsample; settings, folder, jobs = sys.argv[1:]; "
+    "downsample(json.loads(settings), Path(folder), int(jobs))"
+)
+
+
+def write_repeated(root: Path, folder: Path, persons: int) -> int:
+    """Write ``folder`` as prepare would: photos of ``root``, again and again.
+
+    Args:
+        root: in COCO format, with annotations/train.json and train/.
+        persons: at least so many.
+
+    Returns:
+        how many photos there are.
+    """
+    coco = json.loads((root / "annotations/train.json").read_text())
+    groups: dict[int, list[dict]] = {}
+    for annotation in coco["annotations"]:
+        if not annotation.get("iscrowd") and max(annotation["keypoints"][2::3]) > 0:
+            groups.setdefault(annotation["image_id"], []).append(annotation)
+    names = {image["id"]: image["file_name"] for image in coco["images"]}
+    images, annotations, splits = [], [], {}
+    while len(annotations) < persons:
+        for image_id, group in groups.items():
+            images.append({"id": len(images) + 1, "file_name": names[image_id]})
+            for own in group:
+                numbers = {"id": len(annotations) + 1, "image_id": len(images)}
+                annotations.append(own | numbers)
+    for split, count in (("train", len(images)), ("val", 1)):
+        chosen = [a for a in annotations if a["image_id"] <= count]
+        text = "".join(_lines(images[:count], chosen))
+        path = folder / f"annotations/{split}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        splits[split] = {
+            "annotations": f"annotations/{split}.json",
+            "annotations_sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "images_root": str(root.resolve() / "train"),
+            "images_root_is": "working folder",
+        }
+    manifest = {"splits": splits, "data_hash": f"{persons}", "keypoints": []}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return len(images)
+
+
+def _lines(images: list[dict], annotations: list[dict]) -> Iterator[str]:
+    yield "{\n"
+    sections = {"images": (images, "],\n"), "annotations": (annotations, "]\n}\n")}
+    for section, (entries, closing) in sections.items():
+        yield f'"{section}": [\n'
+        yield ",\n".join(map(json.dumps, entries)) + "\n"
+        yield closing
+
+
+def decode_all(paths: list[Path]) -> int:
+    """What any camera has to do first."""
+    for path in paths:
+        decode(path)
+    return len(paths)
+
+
+def decode(path: Path) -> None:
+    """Decode one photo at full size to RGB."""
+    with PIL.Image.open(path) as image:
+        image.convert("RGB")
+
+
+def bare_decoding(photos: list[Path], jobs: int) -> Callable[[], object]:
+    """Decode all photos, as many per task as the stage."""
+    starts = range(0, len(photos), PHOTOS_PER_TASK)
+
+    def run_all() -> None:
+        with start_workers("loky", jobs) as run:
+            tasks = (photos[s : s + PHOTOS_PER_TASK] for s in starts)
+            list(run(delayed(decode_all)(task) for task in tasks))
+
+    return run_all
+
+
+def fastest(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Shortest time of each in seconds, taken in turns; the first round is not."""
+    best = dict.fromkeys(runs, float("inf"))
+    for number in range(rounds + 1):
+        for name, run in runs.items():
+            started = time.perf_counter()
+            run()
+            if number:
+                best[name] = min(best[name], time.perf_counter() - started)
+    return best
+
+
+def throughput(root: Path, size: str, persons: int, jobs: int, rounds: int) -> dict:
+    """Photos per second, of the stage in both ways and of bare decoding."""
+    photos = write_repeated(root, Path("data/repeated"), persons)
+    coco = json.loads(Path("data/repeated/annotations/train.json").read_text())
+    paths = [root.resolve() / "train" / i["file_name"] for i in coco["images"]]
+
+    def stage(reduced: bool) -> Callable[[], object]:
+        settings = STORE | {"size": size, "reduced_decode": reduced}
+        return lambda: downsample(settings, Path("data/stores/new"), jobs)
+
+    runs = {"bare decoding": bare_decoding(paths, jobs)}
+    runs |= {"downsample": stage(False), "downsample, reduced decode": stage(True)}
+    return {name: photos / seconds for name, seconds in fastest(runs, rounds).items()}
+
+
+def peak_memory(root: Path, size: str, persons: int, jobs: int) -> dict[str, float]:
+    """Largest anonymous memory in MB: of all processes, the first, and any worker."""
+    write_repeated(root, Path("data/repeated"), persons)
+    settings = json.dumps(STORE | {"size": size, "reduced_decode": False})
+    command = [sys.executable, "-c", RUN, settings, "data/stores/new", str(jobs)]
+    environment = os.environ | {"PYTHONPATH": str(TOP), "CI": "1"}
+    process = subprocess.Popen(command, env=environment)
+    peak = {"all": 0.0, "first": 0.0, "worker": 0.0}
+    while process.poll() is None:
+        used = {pid: anonymous(pid) for pid in family(process.pid)}
+        first = used.pop(process.pid, 0.0)
+        now = {"all": first + sum(used.values()), "first": first}
+        now["worker"] = max(used.values(), default=0.0)
+        peak = {name: max(peak[name], now[name]) for name in peak}
+        time.sleep(0.02)
+    if process.returncode:
+        raise RuntimeError(f"downsample ended with status {process.returncode}")
+    return peak
+
+
+def family(pid: int) -> Iterator[int]:
+    """A process and all that it started."""
+    yield pid
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield from family(int(child))
+
+
+def anonymous(pid: int) -> float:
+    """Anonymous memory of a process in MB; 0 if it has ended."""
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("RssAnon:"):
+                return int(line.split()[1]) / 1000
+    return 0.0
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--root", type=Path, required=True, help="in COCO format")
+    parser.add_argument("--persons", type=int, default=2000, help="for the throughput")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=cpu_count())
+    parser.add_argument("--sizes", nargs="*", default=SIZES)
+    parser.add_argument("--memory", type=int, nargs="*", default=[2000, 100_000])
+    parser.add_argument("--out", type=Path, help="JSON file for the figures")
+    arguments = parser.parse_args()
+    root, jobs = arguments.root.resolve(), arguments.jobs
+    record = {"jobs": jobs, "machine": platform.machine(), "pillow": PIL.__version__}
+    record |= {"photos_per_second": {}, "peak_mb": {}}
+    os.environ["CI"] = "1"  # no progress bars
+    with tempfile.TemporaryDirectory(dir=".") as folder, contextlib.chdir(folder):
+        for size in arguments.sizes:
+            found = throughput(root, size, arguments.persons, jobs, arguments.rounds)
+            record["photos_per_second"][size] = found
+            for name, speed in found.items():
+                ratio = speed / found["bare decoding"]
+                print(f"{size:10}{name:30}{speed:10.0f} photos/s{ratio:8.2f}")
+        for persons in arguments.memory:
+            peak = peak_memory(root, SIZES[0], persons, jobs)
+            record["peak_mb"][persons] = peak
+            parts = "".join(f"{name:>10} {mb:6.1f} MB" for name, mb in peak.items())
+            print(f"{SIZES[0]:10}{persons:8} persons, memory of{parts}", flush=True)
+    if arguments.out:
+        arguments.out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

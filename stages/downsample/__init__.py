@@ -1,0 +1,114 @@
+"""Stage downsample: persons become crops of one size, packed."""
+
+import contextlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import PIL
+from PIL import features
+
+from plugins import sizes
+from plugins.datasets import crop_store, prepared
+from plugins.datasets.crop_store import CropGeometry
+from plugins.datasets.prepared import Entries
+from stages.downsample.camera import make_geometry
+from stages.downsample.crops import Job, write_all_crops
+from stages.downsample.table import find_order, pack_columns, write_columns
+from stages.downsample.unfinished import unfinished_store
+from stages.downsample.workers import start_workers
+from stages.files import StageError, hash_of, hash_of_file, write_json
+
+__all__ = ["downsample", "make_geometry"]
+
+SPLITS = ("train", "val")
+CODE = (crop_store.__file__, prepared.__file__, sizes.__file__)
+"""What decides a store's bytes, besides this package."""
+
+
+def downsample(
+    settings: dict, folder: Path, jobs: int | None = None, backend: str = "loky"
+) -> dict:
+    """Write the crop store ``folder``, whole or not at all; returns its manifest.
+
+    A run that was killed goes on where it stopped.
+
+    Args:
+        settings: an item of ``stores`` in params.yaml.
+        folder: of the store.
+        jobs: workers; one per core by default.
+        backend: of joblib, see ``start_workers``.
+
+    Raises:
+        StageError: the dataset is missing, changed, or has a photo that cannot be read;
+            another process is making this store.
+    """
+    geometry = make_geometry(settings)
+    manifest = dict(settings)
+    manifest |= {"input_size": geometry.input_size, "margin": geometry.margin}
+    manifest["splits"] = {}
+    with contextlib.ExitStack() as stack:
+        entries = {
+            split: stack.enter_context(open_entries(settings["data"], split))
+            for split in SPLITS
+        }
+        manifest["data_hash"] = entries["val"].data_hash
+        key = run_hash(settings, manifest["data_hash"])
+        work = stack.enter_context(unfinished_store(Path(folder), key))
+        run = stack.enter_context(start_workers(backend, jobs))
+        for split in SPLITS:
+            persons = write_split(entries[split], work, split, settings, geometry, run)
+            manifest["splits"][split] = {"persons": persons}
+        write_json(work / "store" / "manifest.json", manifest)
+    return manifest
+
+
+def write_split(
+    entries: Entries,
+    work: Path,
+    split: str,
+    settings: dict,
+    geometry: CropGeometry,
+    run: Callable,
+) -> int:
+    """Write one split's table and crops; returns the number of persons.
+
+    The table is written anew by a run that goes on: it takes seconds.
+    """
+    folder, aside = work / "store" / split, work / split
+    folder.mkdir(exist_ok=True)
+    aside.mkdir(exist_ok=True)
+    try:
+        order = find_order(entries)
+    except ValueError as error:
+        raise StageError(str(error)) from None
+    write_columns(entries, order, geometry, settings["padding"], aside)
+    pack_columns(aside, folder / "table.npz")
+    job = Job(
+        (folder / "crops.npy").absolute(),
+        (aside / "to_image.npy").absolute(),
+        geometry.crop_size,
+        settings["reduced_decode"],
+    )
+    write_all_crops(entries, order, job, aside / "done.npy", run)
+    return len(order.persons)
+
+
+def open_entries(data: str, split: str) -> Entries:
+    """The prepared annotations of a split.
+
+    Raises:
+        StageError: they are missing or changed.
+    """
+    try:
+        return Entries(Path("data") / data, split)
+    except ValueError as error:
+        raise StageError(str(error)) from None
+
+
+def run_hash(settings: dict, data_hash: str) -> str:
+    """Hash of settings, data and code: what an unfinished store may go on with."""
+    code = [*Path(__file__).parent.glob("*.py"), *CODE]
+    hashes = [hash_of_file(path) for path in sorted(map(Path, code))]
+    versions = [np.__version__, PIL.__version__, features.version("libjpeg_turbo")]
+    return hash_of([settings, data_hash, hashes, versions])

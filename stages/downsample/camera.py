@@ -1,0 +1,190 @@
+"""The low-resolution camera: a person's box becomes a crop of exactly so many pixels.
+
+A person's box, padded and brought to the aspect 3:4, is mapped to exactly the input's
+pixels by an area filter, with context around it for rotation and scaling. Unit lengths
+(UDP, arXiv 1911.07524): the box spans the centres of the first and last pixel.
+"""
+
+import io
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+from scipy.sparse import csr_array
+
+from plugins.datasets.crop_store import CropGeometry
+from plugins.sizes import parse_size
+from stages.files import StageError
+
+ASPECT = 3 / 4
+"""Width of a person's box relative to its height."""
+REDUCTIONS = (8, 4, 2)
+"""At which parts of its size a JPEG can be decoded, coarsest first."""
+FINENESS = 4
+"""Least pixels per crop pixel, along each axis, of a photo decoded at reduced scale.
+
+Its pixels are means of the image's, as the area filter takes them, but where a crop
+pixel begins within one, the light in it counts as even. On 174 photos of COCO the mean
+difference of the worst crop is 3.1 grey levels with 2, 1.3 with 3 and 0.8 with 4.
+"""
+
+
+def make_geometry(settings: dict) -> CropGeometry:
+    """Geometry of a store's crops; context is a share of the input's height."""
+    try:
+        input_size = parse_size(settings["size"])
+    except ValueError as error:
+        raise StageError(str(error)) from None
+    margin = round(settings["context"] * input_size[1])
+    return CropGeometry(input_size, margin, settings["oversample"])
+
+
+def crop_to_image(
+    bbox: np.ndarray, geometry: CropGeometry, padding: float
+) -> np.ndarray:
+    """Affines ``(N, 2, 3)`` from crop pixels to image pixels.
+
+    Args:
+        bbox: ``(N, 4)`` x, y, w, h in image pixels.
+        geometry: of the crops.
+        padding: by which the box grows, about its centre.
+    """
+    centre = bbox[:, :2] + bbox[:, 2:] / 2
+    height = padding * np.maximum(bbox[:, 3], bbox[:, 2] / ASPECT)
+    box = np.stack((ASPECT * height, height), axis=-1)
+    size = np.array(geometry.input_size)
+    # Image pixels per input pixel, then the image point of crop pixel 0.
+    pixel = box / (size - 1)
+    origin = centre - box / 2 + geometry.to_input(np.zeros(2)) * pixel
+    affine = np.zeros((len(bbox), 2, 3))
+    affine[:, [0, 1], [0, 1]] = pixel / geometry.oversample
+    affine[:, :, 2] = origin
+    return affine
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A decoded photo.
+
+    Attributes:
+        pixels: ``(h, w, 3)`` uint8 RGB.
+        extent: ``(w, h)`` of the whole image, in these pixels; not whole where a side
+            is no multiple of the reduction: the last pixel then lies in it in part.
+        reduction: image pixels per pixel, 1 or more. Pixel i covers the image from
+            ``reduction * i`` to ``reduction * (i + 1)``, counted from pixel edges.
+    """
+
+    pixels: np.ndarray
+    extent: tuple[float, float]
+    reduction: float = 1.0
+
+
+def greatest_reduction(affines: np.ndarray) -> int:
+    """By how much a photo may be reduced for these crops: 1, 2, 4 or 8.
+
+    Args:
+        affines: ``(N, 2, 3)`` of all its crops, crop pixels -> image pixels.
+    """
+    finest = affines[:, [0, 1], [0, 1]].min()
+    return next((r for r in REDUCTIONS if r * FINENESS <= finest), 1)
+
+
+def read_photo(path: Path, reduction: int = 1) -> Photo:
+    """Decode a photo to RGB; its EXIF orientation is ignored, as COCO does.
+
+    Args:
+        reduction: 2, 4, 8 computes only 1/2, 1/4, 1/8 of a JPEG's rows and columns;
+            other formats are decoded whole.
+
+    Raises:
+        StageError: it cannot be decoded.
+    """
+    try:
+        with Image.open(io.BytesIO(path.read_bytes())) as image:
+            width, extent = image.width, image.size
+            if reduction > 1:
+                size = tuple(max(side // reduction, 1) for side in image.size)
+                if drafted := image.draft(None, size):
+                    extent = drafted[1][2:]
+            pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    except OSError as error:
+        raise StageError(
+            f"{path}: cannot be decoded ({error}); prepare the data again"
+        ) from None
+    return Photo(pixels, extent, width / extent[0])
+
+
+def cut(photo: Photo, affine: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Crop ``(h, w, 3)``: each pixel is the mean of the image area that it covers.
+
+    Where the crop magnifies, an area is less than a pixel and linear interpolation
+    takes over. Outside the image is black.
+
+    Args:
+        affine: ``(2, 3)`` without rotation, crop pixels -> image pixels.
+        size: crop ``(w, h)``.
+    """
+    scale, shift = affine[[0, 1], [0, 1]], affine[:, 2]
+    # Counted from pixel edges, as reductions are: pixel i covers [i, i + 1].
+    low = (shift - scale / 2 + 0.5) / photo.reduction
+    scale = scale / photo.reduction
+    weigh = linear_weights if scale.min() < 1 else area_weights
+    (left, right, columns), (top, bottom, rows) = (
+        weigh(low[axis], scale[axis], size[axis], photo.extent[axis])
+        for axis in range(2)
+    )
+    window = photo.pixels[top:bottom, left:right].astype(np.float32)
+    # Along y, then along x: a sparse product runs over whole rows, which is fast, so
+    # that the axes change places between (by OpenCV: NumPy takes twice as long).
+    crop = rows @ window.reshape(bottom - top, -1)
+    crop = columns @ cv2.transpose(crop).reshape(right - left, -1)
+    crop = cv2.convertScaleAbs(crop)  # rounds to uint8, in one pass
+    crop = cv2.transpose(crop.reshape(-1, size[1]))
+    return crop.reshape(size[1], size[0], 3)
+
+
+Weights = tuple[int, int, csr_array]
+"""First pixel, end, and the matrix ``(crop pixels, pixels from first to end)``."""
+
+
+def area_weights(low: float, scale: float, length: int, extent: float) -> Weights:
+    """Means over adjoining intervals; pixels in part inside count by that part.
+
+    (Pillow's box filter counts whole pixels: at two image pixels per crop pixel it
+    moves things by up to 0.2 crop pixels.)
+
+    Args:
+        low: where the first interval begins; pixel i covers [i, i + 1].
+        scale: length of an interval, 1 or more; length: number of intervals.
+        extent: where the image ends.
+    """
+    ends = (low + scale * np.arange(length + 1))[:, None]
+    ends = np.minimum(np.maximum(ends, 0), extent)
+    begin, end = ends[:-1], ends[1:]
+    index = begin.astype(np.int32) + np.arange(int(scale) + 2, dtype=np.int32)
+    weights = np.minimum(index + 1, end) - np.maximum(index, begin)
+    return _matrix(index, np.maximum(weights, 0) / scale, extent)
+
+
+def linear_weights(low: float, scale: float, length: int, extent: float) -> Weights:
+    """Linear interpolation at the intervals' centres; arguments as ``area_weights``."""
+    centre = low + scale * (np.arange(length)[:, None] + 0.5) - 0.5
+    first = np.floor(centre)
+    index = first.astype(np.int32) + np.arange(2, dtype=np.int32)
+    weights = np.concatenate((first + 1 - centre, centre - first), axis=1)
+    weights[(index < 0) | (index >= extent)] = 0
+    return _matrix(index, weights, extent)
+
+
+def _matrix(index: np.ndarray, weights: np.ndarray, extent: float) -> Weights:
+    """Sparse matrix of ``(length, taps)`` pixels and their weights."""
+    last = math.ceil(extent) - 1
+    index = np.minimum(np.maximum(index, 0), last)  # outside the weight is 0
+    first, end = int(index[0, 0]), int(index[-1, -1]) + 1
+    length, taps = index.shape
+    starts = np.arange(0, index.size + 1, taps, dtype=np.int32)
+    parts = (weights.astype(np.float32).ravel(), (index - first).ravel(), starts)
+    return first, end, csr_array(parts, shape=(length, end - first))

@@ -1,0 +1,121 @@
+"""A split's table: persons in order, read and written a block at a time.
+
+Memory does not grow with the persons, but for some 60 bytes each to order them.
+"""
+
+import contextlib
+import shutil
+import zipfile
+from array import array
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from plugins.datasets.crop_store import TABLE, CropGeometry
+from plugins.datasets.prepared import Entries
+from stages.downsample.camera import crop_to_image
+from stages.files import StageError, new_file
+
+BLOCK = 512
+"""Persons that are read and written at once."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """The persons of a split as the store has them, by image id and annotation id.
+
+    Persons of one photo stand together, so that each photo is decoded once.
+
+    Attributes:
+        persons: ``(N,)`` where each annotation is in the file of the entries.
+        photos: ``(P,)`` the same of the photos, in the order of their persons.
+        rows: ``(P + 1,)`` first row of each photo's persons, and the end.
+    """
+
+    persons: np.ndarray
+    photos: np.ndarray
+    rows: np.ndarray
+
+
+def find_order(entries: Entries) -> Order:
+    """Read the annotations once and order them.
+
+    Raises:
+        StageError: no person has a labelled keypoint.
+    """
+    images, persons = array("q"), array("q")
+    for section, place, entry in entries.scan():
+        if section == "images":
+            images.extend((entry["id"], place))
+        elif not entry.get("iscrowd") and max(entry["keypoints"][2::3]) > 0:
+            persons.extend((entry["image_id"], entry["id"], place))
+    if not persons:
+        raise StageError(f"{entries.images_root}: no person with a labelled keypoint")
+    image_id, own_id, places = np.asarray(persons).reshape(-1, 3).T
+    order = np.lexsort((own_id, image_id))
+    image_id = image_id[order]
+    rows = np.flatnonzero(np.append(True, image_id[1:] != image_id[:-1]))
+    known, photos = np.asarray(images).reshape(-1, 2).T
+    by_id = np.argsort(known)
+    found = by_id[np.searchsorted(known, image_id[rows], sorter=by_id)]
+    return Order(places[order], photos[found], np.append(rows, len(order)))
+
+
+def write_columns(
+    entries: Entries, order: Order, geometry: CropGeometry, padding: float, folder: Path
+) -> None:
+    """Write the table's columns into ``folder``, each as an array's file."""
+    persons = len(order.persons)
+    with contextlib.ExitStack() as stack:
+        files = {
+            name: stack.enter_context(open(folder / f"{name}.npy", "wb"))
+            for name in TABLE
+        }
+        for start in range(0, persons, BLOCK):
+            places = order.persons[start : start + BLOCK].tolist()
+            block = make_table([entries.read(p) for p in places], geometry, padding)
+            for name, column in block.items():
+                if start == 0:
+                    header = np.lib.format.header_data_from_array_1_0(column)
+                    header |= {"shape": (persons, *column.shape[1:])}
+                    np.lib.format.write_array_header_1_0(files[name], header)
+                files[name].write(column.tobytes())
+
+
+def make_table(
+    annotations: list[dict], geometry: CropGeometry, padding: float
+) -> dict[str, np.ndarray]:
+    """Columns of the store's table; keypoints in crop pixels."""
+    bbox = np.array([a["bbox"] for a in annotations], dtype=np.float64)
+    labels = np.array([a["keypoints"] for a in annotations], dtype=np.float64)
+    labels = labels.reshape(len(annotations), -1, 3)
+    to_image = crop_to_image(bbox, geometry, padding)
+    scale, shift = to_image[:, [0, 1], [0, 1]], to_image[:, :, 2]
+    visible = labels[..., 2].astype(np.uint8)
+    points = (labels[..., :2] - shift[:, None]) / scale[:, None]
+    columns = {
+        "annotation_id": np.array([a["id"] for a in annotations], dtype=np.int64),
+        "image_id": np.array([a["image_id"] for a in annotations], dtype=np.int64),
+        "keypoints": np.where(visible[..., None] > 0, points, 0.0),
+        "visible": visible,
+        "area": np.array([a["area"] for a in annotations], dtype=np.float64),
+        "bbox": bbox,
+        "to_image": to_image,
+    }
+    return {name: columns[name] for name in TABLE}
+
+
+def pack_columns(folder: Path, path: Path) -> None:
+    """Pack the columns' files into the table ``path``, as np.savez does.
+
+    Without the time of day, so that the same table is the same bytes.
+    """
+    with new_file(path, "wb") as handle, zipfile.ZipFile(handle, "w") as archive:
+        for name in TABLE:
+            entry = zipfile.ZipInfo(f"{name}.npy")
+            with (
+                open(folder / entry.filename, "rb") as column,
+                archive.open(entry, "w", force_zip64=True) as packed,
+            ):
+                shutil.copyfileobj(column, packed)

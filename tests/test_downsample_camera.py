@@ -1,0 +1,144 @@
+"""Photos decoded at reduced scale: the same places, nearly the same grey levels."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from stages.downsample.camera import (
+    FINENESS,
+    Photo,
+    crop_to_image,
+    cut,
+    greatest_reduction,
+    read_photo,
+)
+from stages.files import StageError
+
+SIZE = (997, 731)
+"""Of the photos, px: no multiple of what a JPEG is made of."""
+
+
+def write_jpeg(path: Path, pixels: np.ndarray, **options) -> Path:
+    Image.fromarray(pixels).save(path, **{"quality": 92} | options)
+    return path
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory) -> Path:
+    """Soft clouds of colour with sharp-edged shapes and grain."""
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+    clouds = Image.fromarray(small).resize(SIZE, Image.Resampling.BICUBIC)
+    for x, y, side in rng.integers((0, 0, 20), (*SIZE, 150), (40, 3)).tolist():
+        colour = tuple(rng.integers(0, 256, 3).tolist())
+        clouds.paste(colour, (x, y, x + side, y + 2 * side))
+    pixels = np.asarray(clouds.filter(ImageFilter.GaussianBlur(0.7))).astype(float)
+    grain = rng.normal(0, 5, pixels.shape)
+    path = tmp_path_factory.mktemp("photos") / "photo.jpg"
+    return write_jpeg(path, (pixels + grain).clip(0, 255).astype(np.uint8))
+
+
+def boxes_of_scale(scale: float, corners: np.ndarray) -> np.ndarray:
+    """Boxes ``(N, 4)`` that 64x48 shows with so many image pixels per crop pixel."""
+    height = scale * 63 / 1.25
+    return np.array([(x, y, 0.6 * height, height) for x, y in corners])
+
+
+@pytest.mark.parametrize("reduction", [2, 4, 8])
+@pytest.mark.parametrize("spare", [1.0, 1.37])
+def test_reduced_decode_is_close_to_full_decode(photo, geometry, reduction, spare):
+    """At the edges of the photo too, where the last pixel lies in it in part."""
+    geometry = geometry("64x48")
+    corners = np.array([(3.3, 4.4), (301.2, 200.9), (940.1, 703.6)])
+    scale = reduction * FINENESS * spare + 0.01
+    affines = crop_to_image(boxes_of_scale(scale, corners), geometry, 1.25)
+    assert greatest_reduction(affines) == reduction
+    full, reduced = read_photo(photo), read_photo(photo, reduction)
+    assert reduced.reduction == reduction
+    assert len(reduced.pixels) == -(-SIZE[1] // reduction)
+    for affine in affines:
+        crops = [cut(p, affine, geometry.crop_size) for p in (full, reduced)]
+        difference = np.abs(crops[0].astype(int) - crops[1])
+        assert crops[0].std() > 20
+        assert difference.mean() < 1 and difference.max() <= 16
+
+
+@pytest.mark.parametrize("reduction", [2, 4, 8])
+def test_reduced_decode_moves_nothing(tmp_path, geometry, reduction):
+    """A hundredth of a crop pixel would be seen."""
+    geometry = geometry("64x48")
+    y, x = np.mgrid[: SIZE[1], : SIZE[0]]
+    scale = reduction * FINENESS
+    light = np.exp(-((x - 400.3) ** 2 + (y - 300.8) ** 2) / (2 * (2.5 * scale) ** 2))
+    pixels = np.repeat(np.rint(255 * light)[..., None], 3, 2).astype(np.uint8)
+    path = write_jpeg(tmp_path / "spot.jpg", pixels, quality=98)
+    corner = np.array([(390 - 20 * scale, 290 - 25 * scale)])
+    affine = crop_to_image(boxes_of_scale(scale, corner), geometry, 1.25)[0]
+    places = []
+    for photo in (read_photo(path), read_photo(path, reduction)):
+        crop = cut(photo, affine, geometry.crop_size)[..., 0].astype(float)
+        rows, columns = np.indices(crop.shape)
+        places.append([(crop * i).sum() / crop.sum() for i in (columns, rows)])
+    assert np.abs(np.subtract(*places)).max() < 0.01
+
+
+def test_the_smallest_person_decides_on_the_reduction(geometry):
+    geometry = geometry("64x48")
+    corner = np.zeros((1, 2))
+    affines = [
+        crop_to_image(boxes_of_scale(scale, corner), geometry, 1.25)
+        for scale in (9 * FINENESS, 2.1 * FINENESS, 1.9 * FINENESS)
+    ]
+    assert greatest_reduction(affines[0]) == 8
+    assert greatest_reduction(np.concatenate(affines[:2])) == 2
+    assert greatest_reduction(np.concatenate(affines)) == 1
+    # Along the other axis it would suffice.
+    narrow = affines[0].copy()
+    narrow[0, 0, 0] = 1.5
+    assert greatest_reduction(narrow) == 1
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_every_jpeg_becomes_rgb(tmp_path, photo, mode):
+    with Image.open(photo) as image:
+        image.convert(mode).save(tmp_path / "other.jpg")
+    full, half = (read_photo(tmp_path / "other.jpg", r) for r in (1, 2))
+    assert full.pixels.shape == (SIZE[1], SIZE[0], 3)
+    means = full.pixels[:730, :996].reshape(365, 2, 498, 2, 3).mean((1, 3))
+    assert np.abs(means - half.pixels[:365, :498]).mean() < 1.5
+
+
+def test_what_cannot_be_reduced_is_decoded_whole(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 6, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    whole = read_photo(tmp_path / "photo.png", 8)
+    assert (whole.reduction, whole.extent) == (1, (6, 9))
+    assert (whole.pixels == pixels).all()
+    tiny = read_photo(write_jpeg(tmp_path / "tiny.jpg", pixels), 8)
+    assert tiny.reduction == 4 and tiny.extent == (1.5, 2.25)
+
+
+def test_exif_orientation_is_ignored(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = np.zeros((16, 24, 3), np.uint8)
+    path = write_jpeg(tmp_path / "turned.jpg", pixels, exif=exif)
+    assert read_photo(path).pixels.shape == (16, 24, 3)
+
+
+@pytest.mark.parametrize("reduction", [1, 8])
+def test_damaged_and_missing_photos_are_named(tmp_path, photo, reduction):
+    short = tmp_path / "short.jpg"
+    short.write_bytes(photo.read_bytes()[:9000])
+    for path in (short, tmp_path / "none.jpg"):
+        with pytest.raises(StageError, match=f"{path.name}: cannot be decoded.*again"):
+            read_photo(path, reduction)
+
+
+def test_a_crop_beside_the_photo_is_black(geometry):
+    geometry = geometry("64x48")
+    beside = crop_to_image(np.array([[900.0, 900, 60, 100]]), geometry, 1.25)[0]
+    white = Photo(np.full((50, 60, 3), 255, np.uint8), (60, 50))
+    assert not cut(white, beside, geometry.crop_size).any()
