@@ -1,6 +1,7 @@
 # make repro: set up, then the whole comparison on built-in synthetic people -> results/
 # make repro COCO_DIR=<folder>: the same on your own folder in COCO format
 # make test: set up, then the tests. make lint: ruff.
+# make bench [DATA=<folder>]: speed beside stock MMPose -> benchmarks/results/
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
@@ -10,7 +11,7 @@ REQUIREMENTS = requirements.in requirements.lock requirements-nodeps.txt
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SHELL = /bin/bash
 
-.PHONY: setup repro test test-all lint
+.PHONY: setup repro test test-all bench lint
 
 setup: .venv/complete
 
@@ -33,6 +34,12 @@ test: setup
 
 test-all: setup
 	python -m pytest -m ''
+
+bench: setup
+ifndef DATA
+	test -d data/synthetic || python -m stages.prepare synthetic
+endif
+	python benchmarks/run.py $(if $(DATA),--root "$(DATA)")
 
 lint: setup
 	ruff check .

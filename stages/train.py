@@ -3,16 +3,16 @@
 MMEngine's Runner trains MMPose's top-down estimator. A killed training goes on from its
 last finished epoch; its state lies in .work/ under the hash of everything that it
 depends on, so that a changed setting starts anew.
+
+``torchrun --nproc-per-node 4 -m stages.train CELL`` trains it on four GPUs, to the same
+result: they share every batch.
 """
 
 import argparse
 import contextlib
 import csv
-import ctypes
 import fcntl
 import shutil
-import signal
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,15 +21,20 @@ from plugins import mmpose_compat
 mmpose_compat.install()
 
 import torch  # noqa: E402  (MMPose's imports come after the adaptations)
+from mmengine.device import get_device  # noqa: E402
+from mmengine.dist import get_dist_info, is_distributed, is_main_process  # noqa: E402
 from mmengine.runner import Runner, set_random_seed  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from plugins.datasets.batches import EpochBatches, TrainingCrops  # noqa: E402
+from plugins.datasets.cache import choose_cache  # noqa: E402
 from plugins.datasets.crop_store import CropStore  # noqa: E402
+from plugins.distributed import distribute, launched, unwrapped  # noqa: E402
 from plugins.hooks.history import HistoryHook  # noqa: E402
 from plugins.hooks.resume import ResumeHook, save_checkpoint  # noqa: E402
 from plugins.hooks.start import ProgressHook, StartHook  # noqa: E402
 from plugins.model import build_model  # noqa: E402
+from plugins.step import build_optimizer, prepare_model  # noqa: E402
 from stages.files import (  # noqa: E402
     StageError,
     hash_of,
@@ -38,6 +43,7 @@ from stages.files import (  # noqa: E402
     new_folder,
     run_stage,
 )
+from stages.processes import end_with_parent  # noqa: E402
 
 SCRATCH = Path(".work/train")
 
@@ -58,17 +64,20 @@ def train(key: str, settings: dict, store: Path, folder: Path) -> None:
         training, validation = CropStore(store / "train"), CropStore(store / "val")
         start = find_start(settings["init"])
         scratch = SCRATCH / f"{key}-{run_hash(settings, training.data_hash, start)}"
-        with only_one(scratch, key):
+        first = is_main_process()
+        with only_one(scratch, key) if first else contextlib.nullcontext():
             parts = (training, validation, start, scratch)
             runner, history = make_runner(settings, *parts)
             runner.train()
+            if not first:
+                return
             with new_folder(folder) as aside:
                 write_history(history.rows, aside / "history.csv")
                 checkpoint = {
                     "key": key,
                     "config_hash": hash_of(settings),
                     "data_hash": training.data_hash,
-                    "state_dict": runner.model.state_dict(),
+                    "state_dict": unwrapped(runner.model).state_dict(),
                 }
                 save_checkpoint(checkpoint, aside / "checkpoint.pth")
             shutil.rmtree(scratch)
@@ -105,24 +114,26 @@ def make_runner(
     # The Runner seeds too, but after the network's layers have drawn their weights.
     set_random_seed(seed)
     model = build_model(settings, training.keypoints.shape[1], training.geometry)
-    model.to(memory_format=torch.channels_last)
-    batches = EpochBatches(len(training), schedule["batch_size"], seed)
+    prepare_model(model, schedule)
+    device = torch.device(get_device())
+    processes = get_dist_info()
+    batches = EpochBatches(len(training), schedule["batch_size"], seed, *processes)
+    cache = choose_cache(settings["cache"], training.crops.nbytes, device)
+    if is_main_process():
+        print(f"cache {cache}: {len(training)} crops, {training.crops.nbytes:,} bytes")
+    crops = TrainingCrops(training, seed, cache, device)
     history = HistoryHook(validation, schedule["validate_every"])
     runner = Runner(
-        model=model,
+        model=distribute(model),
+        launcher="pytorch" if is_distributed() else "none",
         work_dir=str(scratch),
         experiment_name=scratch.name,
-        train_dataloader=DataLoader(
-            TrainingCrops(training, seed), sampler=batches, batch_size=None
-        ),
+        train_dataloader=DataLoader(crops, sampler=batches, batch_size=None),
         train_cfg=dict(by_epoch=True, max_epochs=schedule["epochs"]),
-        optim_wrapper=dict(
-            optimizer=schedule["optimizer"],
-            # Decay would pull the learnt weights of losses toward 1 / 0.
-            paramwise_cfg=dict(custom_keys={"objective.balance": dict(decay_mult=0.0)}),
-        ),
+        optim_wrapper=build_optimizer(model, schedule, device.type),
         param_scheduler=schedule["param_scheduler"] or None,
-        default_hooks=dict(checkpoint=None, logger=None),
+        # Its own runtime_info reads the loss in every step, and the device waits.
+        default_hooks=dict(checkpoint=None, logger=None, runtime_info=None, timer=None),
         custom_hooks=[
             StartHook(start, settings["init"]["part"]),
             ProgressHook(),
@@ -161,13 +172,6 @@ def only_one(scratch: Path, key: str) -> Iterator[None]:
         yield
 
 
-def end_with_parent() -> None:
-    """Ask the kernel for SIGTERM when the parent ends: DVC leaves children alive."""
-    if sys.platform == "linux":
-        set_parent_death_signal = 1
-        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
-
-
 def write_history(rows: list[dict], path: Path) -> None:
     """Write the learning curve as CSV."""
     with open(path, "w", newline="") as handle:
@@ -181,9 +185,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="stages.train", description=__doc__)
     parser.add_argument("cell", help="key of params.yaml under cells")
     key = parser.parse_args().cell
-    cell = load_params("cells", key)
     end_with_parent()
-    train(key, cell["train"], Path("data/stores") / cell["store"], Path("runs") / key)
+    try:
+        with launched():
+            cell = load_params("cells", key)
+            store = Path("data/stores") / cell["store"]
+            train(key, cell["train"], store, Path("runs") / key)
+    except ValueError as error:
+        raise StageError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 from mmpose.structures.bbox import get_udp_warp_matrix
+from torchvision.transforms.functional import adjust_saturation
 
 from plugins.datasets.augment import (
     AugmentSettings,
+    change_colours,
     sample_affines,
+    smooth,
     transform_keypoints,
     warp,
 )
@@ -21,7 +24,10 @@ SETTINGS = AugmentSettings(
     flip=0.5, half_body=0.3, half_body_keypoints=8, upper_body=0.7, scale=0.35,
     rotation=45, rotate=0.6,
 )  # fmt: skip
-NEUTRAL = dict(flip=0.99, half_body=0.99, upper_body=0.5, scale=0.5, rotate=0.99)
+NEUTRAL = dict(
+    flip=0.99, half_body=0.99, upper_body=0.5, scale=0.5, rotate=0.99,
+    shift=0.99, shift_x=0.5, shift_y=0.5, brightness=0.5, contrast=0.5, saturation=0.5,
+)  # fmt: skip
 """Draws that leave a person as it is."""
 SIZE = (48, 64)
 
@@ -253,3 +259,87 @@ def test_the_preprocessor_normalises_and_keeps_labels(geometry):
         out["data_samples"]["keypoints"], keypoints, atol=1e-3, rtol=0
     )
     assert (out["data_samples"]["visible"] == visible).all()
+
+
+def stripes(geometry, period: float) -> torch.Tensor:
+    """Vertical stripes of so many crop pixels, ``(1, 3, H, W)`` from 0 to 255."""
+    width, height = geometry.crop_size
+    wave = 127.5 + 127.5 * torch.cos(2 * torch.pi * torch.arange(width) / period)
+    return wave.expand(1, 3, height, width)
+
+
+@pytest.mark.parametrize("zoom", [1.35, 1.8, 2.5])
+def test_what_shrinks_is_smoothed_first(geometry, zoom):
+    """Stripes too fine for the input fade; without smoothing they become others."""
+    geometry = geometry("64x48")
+    affine = torch.tensor([[[zoom, 0.0, 0.0], [0.0, zoom, 0.0]]])
+    middle = torch.tensor(geometry.input_size) / 2 - 0.5
+    affine[0, :, 2] = middle - zoom * middle
+    view = (..., slice(20, 44), slice(16, 32))
+    fine = warp(stripes(geometry, 2.2), affine, geometry)[view].std()
+    unsmoothed = 127.5 / 2**0.5
+    assert fine < {1.35: 0.92, 1.8: 0.75, 2.5: 0.4}[zoom] * unsmoothed
+    coarse = warp(stripes(geometry, 12 * zoom), affine, geometry)[view].std()
+    assert coarse > 0.9 * unsmoothed
+
+
+def test_what_grows_is_not_smoothed(geometry):
+    crops = torch.rand(2, 3, 96, 80)
+    affines = torch.eye(2, 3)[None] * torch.tensor([1.0, 0.7])[:, None, None]
+    assert (smooth(crops, affines) == crops).all()
+
+
+def test_shifts_are_distributed_as_set(geometry):
+    persons = 20000
+    keypoints, visible = people()
+    keypoints, visible = keypoints.expand(persons, 17, 2), visible.expand(persons, 17)
+    settings = replace(
+        SETTINGS, half_body=0.0, scale=0.0, flip=0.0, rotate=0.0, shift=0.16
+    )
+    draws = torch.rand(persons, len(DRAWS), generator=torch.Generator().manual_seed(0))
+    affines, _ = sample(geometry("64x48"), keypoints, visible, draws, settings)
+    share = affines[:, :, 2] / torch.tensor([47.0, 63.0])
+    moved = (share.abs() > 1e-4).any(1)
+    assert moved.float().mean() == pytest.approx(settings.shifted, abs=0.015)
+    assert share.abs().max() == pytest.approx(0.16, abs=1e-4)
+    spread = 0.16 * 0.718  # of a normal number that is cut at one deviation
+    torch.testing.assert_close(
+        share[moved].std(0), torch.full((2,), spread), atol=0.003, rtol=0
+    )
+
+
+COLOURS = replace(SETTINGS, brightness=30.0, contrast=0.5, saturation=0.8)
+
+
+def recolour(image: torch.Tensor, **draws: float) -> torch.Tensor:
+    return change_colours(image, draws_of(len(image), **draws), COLOURS)
+
+
+def test_colours_change_as_with_torchvision():
+    """Its saturation and contrast-free brightness, before values are cut."""
+    image = 80 + 90 * torch.rand(2, 3, 5, 4)
+    assert (recolour(image) - image).abs().max() < 1e-4
+    torch.testing.assert_close(recolour(image, brightness=0.75), image + 15)
+    torch.testing.assert_close(recolour(image, contrast=0.25), 0.75 * image)
+    for draw, factor in ((0.0, 0.2), (0.75, 1.4)):
+        expected = adjust_saturation(image / 255, factor) * 255
+        found = recolour(image, saturation=draw)
+        # Its weights of red, green and blue are rounded.
+        torch.testing.assert_close(found, expected, atol=0.05, rtol=0)
+
+
+def test_colours_stay_grey_levels():
+    image = 255 * torch.rand(3, 3, 8, 8)
+    bright = recolour(image, brightness=1.0, contrast=1.0, saturation=1.0)
+    assert bright.min() >= 0 and bright.max() == 255
+
+
+def test_colours_are_as_they_are_unless_set():
+    assert not SETTINGS.colours and COLOURS.colours
+
+
+def test_a_half_body_on_one_spot_stays_finite(geometry):
+    keypoints = torch.full((1, 17, 2), 20.0)
+    draws = draws_of(half_body=0.1, upper_body=0.1)
+    affines, _ = sample(geometry("64x48"), keypoints, torch.full((1, 17), 2), draws)
+    assert move(affines, keypoints).isfinite().all()

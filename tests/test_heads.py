@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from mmpose.registry import MODELS
 
 from plugins.codecs import build_codec
@@ -188,17 +189,18 @@ def test_losses_are_taken_in_float32_whatever_the_autocast():
 
 
 def test_mmpose_builds_it_by_its_class_name():
-    head = MODELS.build(
-        dict(
-            type="BatchedHeatmapHead",
-            in_channels=[8],
-            out_channels=17,
-            codec={"name": "dark", "input_size": (48, 64), "kernel": 5},
-            deconvolution=None,
-            loss={"name": "mse"},
-            auxiliary=NONE,
-        )
+    settings = dict(
+        type="BatchedHeatmapHead",
+        in_channels=[8],
+        out_channels=17,
+        codec={"name": "dark", "input_size": (48, 64), "kernel": 5},
+        deconvolution=None,
+        loss={"name": "mse"},
+        auxiliary=NONE,
     )
+    # A Runner of an earlier test leaves MMEngine's scope behind.
+    with DefaultScope.overwrite_default_scope("mmpose"):
+        head = MODELS.build(settings)
     assert head.codec.kernel == 5
 
 

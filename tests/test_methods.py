@@ -142,6 +142,18 @@ def test_every_output_is_decoded(learnt, batch):
     assert ((keypoints >= -reach) & (keypoints <= last + reach)).all()
 
 
+def test_predictions_do_not_depend_on_the_batch_size(learnt, batch):
+    """To a thousandth of a pixel; convolutions add up in another order."""
+    model, _ = learnt
+    images = images_of(model, batch)
+    decode = model.head.codec.decode_batch
+    together = decode(outputs_of(model, images))[0]
+    alone = [decode(outputs_of(model, images[i : i + 1]))[0] for i in range(PERSONS)]
+    pair = [decode(outputs_of(model, images[i : i + 2]))[0] for i in (0, 2)]
+    torch.testing.assert_close(torch.cat(alone), together, atol=1e-3, rtol=0)
+    torch.testing.assert_close(torch.cat(pair), together, atol=1e-3, rtol=0)
+
+
 def test_it_decodes_what_it_encodes(method):
     settings = method["method"]["codec"]
     codec = build_codec(**settings, input_size=(48, 64))

@@ -258,6 +258,21 @@ def test_a_loss_that_is_not_finite_ends_it(work, settings, monkeypatch):
     assert not Path("runs").exists() and states() == []
 
 
+def test_a_gradient_that_is_not_finite_ends_it(work, settings, monkeypatch):
+    """The loss of the epoch's last step tells nothing of what that step spoils."""
+    whole = HeatmapMSELoss.forward
+
+    def with_broken_gradient(self, outputs, *args):
+        outputs["heatmaps"].register_hook(lambda gradient: gradient * float("inf"))
+        return whole(self, outputs, *args)
+
+    monkeypatch.setattr(HeatmapMSELoss, "forward", with_broken_gradient)
+    schedule = settings["schedule"] | {"batch_size": 16}
+    with pytest.raises(StageError, match="epoch 1: a gradient of backbone.* not fin"):
+        run(settings | {"schedule": schedule})
+    assert not Path("runs").exists() and states() == []
+
+
 def test_learnt_weights_of_losses_do_not_decay(work, compose_cell):
     """Decay would pull c toward 0 and the loss' weight 1 / c^2 toward infinity."""
     overrides = ("size=32x24", "schedule=smoke", "auxiliary=bone")

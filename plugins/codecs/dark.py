@@ -6,6 +6,7 @@ from torch import Tensor
 from plugins.codecs.common.gaussian import draw_gaussians
 from plugins.codecs.common.heatmap import TRUNCATION
 from plugins.codecs.common.taylor import FLOOR, TaylorCodec
+from plugins.constants import constant
 from plugins.registry import CODECS
 
 # Central differences over two cells for the second derivatives.
@@ -31,5 +32,5 @@ class DARKCodec(TaylorCodec):
     def reaches_map(self, cells: Tensor) -> Tensor:
         """As in MMPose: the 3-sigma patch of the unrounded centre."""
         radius = TRUNCATION * self.sigma
-        size = torch.tensor(self.heatmap_size).to(cells)
+        size = constant(self.heatmap_size, cells)
         return ((cells - radius < size) & (cells + radius + 1 >= 0)).all(-1)

@@ -33,7 +33,7 @@ class IntegralCodec(HeatmapCodec):
         The weight is 1 for labelled keypoints inside the input: no mean lies outside.
         """
         keypoints, known = self.labelled(keypoints, visible)
-        margin = self.scale.to(keypoints) / 2
+        margin = self.pixels_per_cell(keypoints) / 2
         inside = (keypoints >= -margin) & (
             keypoints <= self.last_pixel(margin) + margin
         )
@@ -59,12 +59,12 @@ class IntegralCodec(HeatmapCodec):
         cells = mean_cells(probabilities)
         perfect = 1 / (2 * math.pi * self.sigma**2)
         scores = (probabilities.amax((-2, -1)) / perfect).clamp(0, 1)
-        return cells * self.scale.to(cells), torch.where(known, scores, 0.0)
+        return cells * self.pixels_per_cell(cells), torch.where(known, scores, 0.0)
 
     def soft_decode(self, outputs: Outputs) -> Tensor:
         """The means."""
         cells = mean_cells(self.distribution(outputs["heatmaps"].float()))
-        return cells * self.scale.to(cells)
+        return cells * self.pixels_per_cell(cells)
 
     @staticmethod
     def distribution(logits: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from plugins.codecs.common.codec import Codec, Outputs
+from plugins.constants import constant
 from plugins.registry import CODECS
 
 
@@ -51,5 +52,5 @@ class RegressionCodec(Codec):
     def mirror(self, outputs: Outputs, flip_indices: list[int]) -> Outputs:
         """Negate x; widths keep theirs."""
         mirrored = {name: values[:, flip_indices] for name, values in outputs.items()}
-        sign = torch.tensor([-1.0, 1.0]).to(mirrored["keypoints"])
+        sign = constant((-1.0, 1.0), mirrored["keypoints"])
         return mirrored | {"keypoints": mirrored["keypoints"] * sign}

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from plugins.codecs.common.codec import Codec, Outputs
 from plugins.codecs.common.couplings import derive_bin_sigma
+from plugins.constants import constant
 from plugins.registry import CODECS
 
 TARGETS = ("gaussian", "one_hot")
@@ -59,7 +60,7 @@ class SimCCCodec(Codec):
     def encode_batch(self, keypoints: Tensor, visible: Tensor) -> Outputs:
         """Distributions ``x (N, K, Bx)`` and ``y (N, K, By)``, each with sum 1."""
         keypoints, known = self.labelled(keypoints, visible)
-        reach = REACH * torch.tensor(self.sigmas).to(keypoints) / self.split
+        reach = REACH * constant(self.sigmas, keypoints) / self.split
         if self.target == "one_hot":
             reach = torch.full_like(reach, 0.5 / self.split)
         inside = (keypoints >= -reach) & (keypoints <= self.last_pixel(reach) + reach)
@@ -67,7 +68,7 @@ class SimCCCodec(Codec):
         target = {"weights": weights, "keypoints": keypoints}
         for axis, name in enumerate("xy"):
             centre = keypoints[..., axis, None] * self.split
-            bins = torch.arange(self.bins[axis]).to(keypoints)
+            bins = torch.arange(self.bins[axis], device=keypoints.device)
             if self.target == "one_hot":
                 nearest = torch.floor(centre + 0.5).clamp(0, len(bins) - 1)
                 target[name] = (bins == nearest).to(keypoints)
@@ -123,7 +124,11 @@ class SimCCCodec(Codec):
         means = []
         for name in "xy":
             probability = outputs[name].float().softmax(-1)
-            bins = torch.arange(probability.shape[-1]).to(probability)
+            bins = torch.arange(
+                probability.shape[-1],
+                dtype=probability.dtype,
+                device=probability.device,
+            )
             means.append(probability @ bins / self.split)
         return torch.stack(means, -1)
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from plugins.codecs.common.couplings import derive_radius
 from plugins.codecs.common.heatmap import round_cells
 from plugins.codecs.common.offsets import OffsetCodec
+from plugins.constants import constant
 from plugins.registry import CODECS
 
 
@@ -49,13 +50,13 @@ class UDPOffsetCodec(OffsetCodec):
 
     def reaches_map(self, cells: Tensor) -> Tensor:
         """Whether the disc may hold a cell of the map, ``(N, K)``."""
-        last = torch.tensor(self.heatmap_size).to(cells) - 1
+        last = constant(self.heatmap_size, cells) - 1
         nearest = torch.minimum(round_cells(cells).clamp_min(0), last)
         return (cells - nearest).square().sum(-1) <= self.radius**2
 
     def draw(self, cells: Tensor) -> Tensor:
         """Ones in the disc."""
-        x, y = self.distances(cells * self.scale.to(cells))
+        x, y = self.distances(cells * self.pixels_per_cell(cells))
         return ((x.square() + y.square()) <= self.radius**2).to(cells)
 
     def locate(self, heatmaps: Tensor) -> Tensor:

@@ -1,23 +1,31 @@
 """HRNet's augmentation for a whole batch: one affine and one warp per person.
 
 Flip, half body, rotation and scale of HRNet's released code (Sun et al., CVPR 2019,
-``lib/dataset/JointsDataset.py``), drawn by inverting the distribution functions so that
-each needs exactly one uniform number.
+``lib/dataset/JointsDataset.py``), and the shift that MMPose adds to them
+(``RandomBBoxTransform``), drawn by inverting the distribution functions so that each
+needs exactly one uniform number. Colours change by one affine per person too.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from plugins.constants import constant
 from plugins.datasets.batches import DRAWS
 from plugins.datasets.crop_store import CropGeometry
 
 HALF_BODY_PADDING = 1.5
 """Box of a half body, relative to its keypoints' extent (HRNet)."""
+SMALLEST_ZOOM = 0.1
+"""Of a half body: keypoints on one spot would be magnified without end."""
 ASPECT = 3 / 4
 """Width of a person's box relative to its height, as in downsample."""
+DEGREE = math.pi / 180
+LUMINANCE = (0.299, 0.587, 0.114)
+"""Of red, green and blue (ITU-R BT.601, as JPEG and OpenCV have it)."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,12 @@ class AugmentSettings:
         scale: standard deviation of the factor, cut at one of them.
         rotation: standard deviation in degrees, cut at two of them.
         rotate: probability of a rotation.
+        shift: standard deviation along each axis, as a share of the box, cut at one of
+            them; HRNet has none, MMPose 0.16.
+        shifted: probability of a shift.
+        brightness: grey levels, at most, that are added or taken.
+        contrast: by which share grey levels are stretched or squeezed, at most.
+        saturation: by which share colours leave or approach grey, at most.
     """
 
     flip: float
@@ -41,6 +55,16 @@ class AugmentSettings:
     scale: float
     rotation: float
     rotate: float
+    shift: float = 0.0
+    shifted: float = 0.3
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+
+    @property
+    def colours(self) -> bool:
+        """Whether any colour is changed."""
+        return max(self.brightness, self.contrast, self.saturation) > 0
 
 
 def sample_affines(
@@ -59,16 +83,19 @@ def sample_affines(
         lower_body: indices of the lower body's keypoints.
     """
     draw = dict(zip(DRAWS, draws.unbind(-1), strict=True))
-    size = torch.tensor(geometry.input_size).to(keypoints)
+    size = constant(geometry.input_size, keypoints)
     centre, zoom = _half_bodies(draw, keypoints, visible, lower_body, size, settings)
+    shift = torch.stack((draw["shift_x"], draw["shift_y"]), -1)
+    shift = _clipped_normal(shift, settings.shift, 1.0) * zoom[:, None] * (size - 1)
+    centre = centre + shift * (draw["shift"] < settings.shifted)[:, None]
     zoom = zoom * _clipped_normal(draw["scale"], settings.scale, 1.0).add(1.0)
     degrees = _clipped_normal(draw["angle"], settings.rotation, 2.0)
-    angle = torch.deg2rad(degrees) * (draw["rotate"] < settings.rotate)
+    angle = DEGREE * degrees * (draw["rotate"] < settings.rotate)
     flip = draw["flip"] < settings.flip
 
     # Rotation happens in image pixels; the box of aspect 3:4 spans size - 1 input
     # pixels, so that an input pixel is not quite square.
-    pixel = torch.tensor([ASPECT, 1.0]).to(size) / (size - 1)
+    pixel = constant((ASPECT, 1.0), size) / (size - 1)
     cosine, sine = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     rotation = torch.stack((cosine, -sine, sine, cosine), -1).view(-1, 2, 2)
     linear = rotation * pixel[None, None, :] / pixel[None, :, None]
@@ -90,8 +117,8 @@ def _half_bodies(
 ) -> tuple[Tensor, Tensor]:
     """Centre ``(B, 2)`` in input pixels and zoom ``(B,)`` of what is shown."""
     labelled = visible > 0
-    lower = torch.zeros(keypoints.shape[1], dtype=torch.bool, device=visible.device)
-    lower[list(lower_body)] = True
+    flags = tuple(index in lower_body for index in range(keypoints.shape[1]))
+    lower = constant(flags, visible, torch.bool)
     upper_part, lower_part = labelled & ~lower, labelled & lower
     enough_upper, enough_lower = upper_part.sum(1) > 2, lower_part.sum(1) > 2
     take_upper = (draw["upper_body"] < settings.upper_body) & enough_upper
@@ -110,7 +137,7 @@ def _half_bodies(
     smallest = keypoints.masked_fill(~inside, torch.inf).amin(1)
     # A share of the whole box along each axis; the box keeps its aspect.
     extent = (largest - smallest) / (size - 1)
-    zoom = HALF_BODY_PADDING * extent.amax(1)
+    zoom = (HALF_BODY_PADDING * extent.amax(1)).clamp_min(SMALLEST_ZOOM)
     middle = ((size - 1) / 2).expand_as(mean)
     return (
         torch.where(chosen[:, None], mean, middle),
@@ -135,17 +162,20 @@ def transform_keypoints(
         mirror: index of each keypoint's mirror image.
     """
     moved = keypoints - affines[:, None, :, 2]
-    inverse = torch.linalg.inv(affines[:, :, :2])
-    moved = torch.einsum("bij,bkj->bki", inverse, moved)
-    moved = torch.where(flipped[:, None, None], moved[:, mirror], moved)
-    return moved, torch.where(flipped[:, None], visible[:, mirror], visible)
+    (a, b), (c, d) = affines[:, :, :2].permute(1, 2, 0)
+    inverse = torch.stack((d, -b, -c, a), -1) / (a * d - b * c)[:, None]
+    moved = torch.einsum("bij,bkj->bki", inverse.view(-1, 2, 2), moved)
+    order = constant(tuple(mirror), visible, torch.long)
+    moved = torch.where(flipped[:, None, None], moved[:, order], moved)
+    return moved, torch.where(flipped[:, None], visible[:, order], visible)
 
 
 def warp(crops: Tensor, affines: Tensor, geometry: CropGeometry) -> Tensor:
     """Sample the augmented inputs ``(B, 3, h, w)`` from the crops, bilinearly.
 
     An input pixel averages ``oversample`` x ``oversample`` samples, which lie one crop
-    pixel apart at zoom 1. Outside the crop is black, as outside a photo.
+    pixel apart at zoom 1; where they lie farther apart, the crop is smoothed first.
+    Outside the crop is black, as outside a photo.
 
     Args:
         crops: ``(B, 3, H, W)`` float.
@@ -160,8 +190,51 @@ def warp(crops: Tensor, affines: Tensor, geometry: CropGeometry) -> Tensor:
     points = torch.stack((x, y, torch.ones_like(x)), -1).to(crops)
     source = torch.einsum("hwj,bij->bhwi", points, affines)
     source = geometry.to_crop(source)
-    size = torch.tensor(geometry.crop_size).to(crops)
+    size = constant(geometry.crop_size, crops)
     samples = F.grid_sample(
-        crops, (2 * source + 1) / size - 1, mode="bilinear", align_corners=False
+        smooth(crops, affines),
+        (2 * source + 1) / size - 1,
+        mode="bilinear",
+        align_corners=False,
     )
     return F.avg_pool2d(samples, step) if step > 1 else samples
+
+
+def smooth(crops: Tensor, affines: Tensor) -> Tensor:
+    """Crops ``(B, 3, H, W)``, smoothed as far as their affine shrinks them.
+
+    At zoom z a sample stands for z pixels along each axis. A box of that width has the
+    variance ``(z^2 - 1) / 12`` more than one of a single pixel, and taps of
+    ``a, 1 - 2 a, a`` have ``2 a``.
+    """
+    (a, b), (c, d) = affines[:, :, :2].permute(1, 2, 0)
+    zoom_squared = (a * d - b * c).abs()
+    share = ((zoom_squared - 1) / 24).clamp(0, 0.25).to(crops)[:, None, None, None]
+    smoothed = crops.clone()
+    for axis in (2, 3):
+        length = crops.shape[axis] - 2
+        before, inner, after = (smoothed.narrow(axis, i, length) for i in range(3))
+        inner += (before + after).sub_(inner, alpha=2).mul_(share)
+    return smoothed
+
+
+def change_colours(images: Tensor, draws: Tensor, settings: AugmentSettings) -> Tensor:
+    """Grey levels ``(B, 3, h, w)`` in other light, cut at 0 and 255.
+
+    Saturation, contrast and brightness are one affine of red, green and blue:
+    ``contrast * (saturation * I + (1 - saturation) * luminance) rgb + brightness``.
+
+    Args:
+        images: RGB in grey levels.
+        draws: ``(B, len(DRAWS))`` uniform in [0, 1).
+    """
+    signed = (2 * draws - 1).unbind(-1)
+    draw = dict(zip(DRAWS, signed, strict=True))
+    saturation = 1 + settings.saturation * draw["saturation"][:, None, None]
+    contrast = 1 + settings.contrast * draw["contrast"][:, None, None]
+    grey = constant(LUMINANCE, images).expand(3, 3)
+    colour = torch.eye(3, device=images.device)
+    matrix = contrast * (saturation * colour + (1 - saturation) * grey)
+    changed = torch.einsum("bij,bjhw->bihw", matrix, images)
+    brightness = settings.brightness * draw["brightness"]
+    return (changed + brightness[:, None, None, None]).clamp_(0, 255)

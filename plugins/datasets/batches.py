@@ -11,9 +11,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
+from plugins.datasets.cache import hold, send
 from plugins.datasets.crop_store import CropStore
 
-DRAWS = ("flip", "half_body", "upper_body", "scale", "rotate", "angle")
+DRAWS = (
+    "flip", "half_body", "upper_body", "scale", "rotate", "angle",
+    "shift", "shift_x", "shift_y", "brightness", "contrast", "saturation",
+)  # fmt: skip
 """One uniform number each per person and epoch."""
 
 
@@ -23,12 +27,37 @@ def epoch_generator(seed: int, epoch: int, purpose: int) -> np.random.Generator:
 
 
 class EpochBatches(Sampler):
-    """Shuffled batches ``(epoch, rows)``; the last, incomplete one is left out."""
+    """Shuffled batches ``(epoch, rows)``; the last, incomplete one is left out.
 
-    def __init__(self, length: int, batch_size: int, seed: int) -> None:
+    Args:
+        length: number of persons.
+        batch_size: persons in a batch.
+        seed: of the order.
+        process: which of ``processes`` this is; it gets its slice of every batch.
+
+    Raises:
+        ValueError: too few persons for one batch, or slices of different lengths.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        batch_size: int,
+        seed: int,
+        process: int = 0,
+        processes: int = 1,
+    ) -> None:
         if length < batch_size:
             raise ValueError(f"{length} persons do not fill a batch of {batch_size}")
+        if batch_size % processes:
+            raise ValueError(
+                f"a batch of {batch_size} persons cannot be shared evenly by "
+                f"{processes} processes; change torchrun's --nproc-per-node or "
+                "schedule.batch_size"
+            )
         self.length, self.batch_size, self.seed = length, batch_size, seed
+        share = batch_size // processes
+        self.slice = slice(process * share, (process + 1) * share)
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -41,40 +70,63 @@ class EpochBatches(Sampler):
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
         order = epoch_generator(self.seed, self.epoch, 0).permutation(self.length)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
-            yield self.epoch, order[start : start + self.batch_size]
+            yield self.epoch, order[start : start + self.batch_size][self.slice]
 
 
 class TrainingCrops(Dataset):
     """Batches of crops with their keypoints and augmentation draws.
 
     Indexed by ``(epoch, rows)``; gives ``crops (B, H, W, 3)`` uint8, ``keypoints
-    (B, K, 2)`` in input pixels, ``visible (B, K)`` and ``draws (B, len(DRAWS))``.
+    (B, K, 2)`` in input pixels, ``visible (B, K)`` and ``draws (B, len(DRAWS))``: on
+    the device with ``cache="device"``, else in memory.
+
+    Args:
+        store: crops and labels of the persons.
+        seed: of the draws.
+        cache: none, host or device; see ``choose_cache``.
+        device: that trains.
     """
 
     metainfo: dict = {}
 
-    def __init__(self, store: CropStore, seed: int) -> None:
-        self.store, self.seed = store, seed
-        self.keypoints = torch.from_numpy(store.input_keypoints).float()
-        self.visible = torch.from_numpy(store.visible)
+    def __init__(
+        self,
+        store: CropStore,
+        seed: int,
+        cache: str = "none",
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.seed, self.cache, self.device = seed, cache, torch.device(device)
+        self.crops = hold(store.crops, cache, self.device)
+        self.place = self.device if cache == "device" else torch.device("cpu")
+        self.keypoints = torch.from_numpy(store.input_keypoints).float().to(self.place)
+        self.visible = torch.from_numpy(store.visible).to(self.place)
         self._draws: tuple[int, torch.Tensor] = (-1, torch.empty(0))
 
     def __len__(self) -> int:
-        return len(self.store)
+        return len(self.crops)
 
     def __getitem__(self, item: tuple[int, np.ndarray]) -> dict[str, torch.Tensor]:
         epoch, rows = item
-        crops = self.store.crops[rows]
-        return {
-            "crops": torch.from_numpy(np.asarray(crops)),
-            "keypoints": self.keypoints[rows],
-            "visible": self.visible[rows],
-            "draws": self._epoch_draws(epoch)[rows],
+        index = torch.from_numpy(rows)
+        if self.cache == "device":
+            index = send(index, self.device).to(self.device, non_blocking=True)
+            crops = self.crops[index]
+        else:
+            crops = torch.from_numpy(np.asarray(self.crops[rows]))
+        batch = {
+            "crops": crops,
+            "keypoints": self.keypoints[index],
+            "visible": self.visible[index],
+            "draws": self._epoch_draws(epoch)[index],
         }
+        if self.cache == "device":
+            return batch
+        return {name: send(values, self.device) for name, values in batch.items()}
 
     def _epoch_draws(self, epoch: int) -> torch.Tensor:
         if self._draws[0] != epoch:
             generator = epoch_generator(self.seed, epoch, 1)
             draws = generator.random((len(self), len(DRAWS)), dtype=np.float32)
-            self._draws = (epoch, torch.from_numpy(draws))
+            self._draws = (epoch, torch.from_numpy(draws).to(self.place))
         return self._draws[1]

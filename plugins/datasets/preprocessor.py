@@ -7,6 +7,7 @@ from torch import Tensor
 
 from plugins.datasets.augment import (
     AugmentSettings,
+    change_colours,
     sample_affines,
     transform_keypoints,
     warp,
@@ -29,15 +30,22 @@ class CropPreprocessor(BaseDataPreprocessor):
     """
 
     def __init__(self, geometry: CropGeometry, augment: dict) -> None:
-        super().__init__()
+        super().__init__(non_blocking=True)
         self.geometry = geometry
         self.settings = AugmentSettings(**augment)
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), False)
         self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), False)
 
     def forward(self, data: dict[str, Tensor], training: bool = False) -> dict:
-        """Give ``inputs (B, 3, h, w)`` and as ``data_samples`` the moved keypoints."""
+        """Give ``inputs (B, 3, h, w)`` and as ``data_samples`` the moved keypoints.
+
+        In float32, whatever the network's autocast: bfloat16 has whole pixels only.
+        """
         data = self.cast_data(data)
+        with torch.autocast(data["crops"].device.type, enabled=False):
+            return self._augment(data)
+
+    def _augment(self, data: dict[str, Tensor]) -> dict:
         keypoints, visible = data["keypoints"], data["visible"]
         affines, flipped = sample_affines(
             data["draws"],
@@ -48,7 +56,10 @@ class CropPreprocessor(BaseDataPreprocessor):
             self.settings,
         )
         crops = data["crops"].permute(0, 3, 1, 2).float()
-        inputs = self.normalise(warp(crops, affines, self.geometry))
+        images = warp(crops, affines, self.geometry)
+        if self.settings.colours:
+            images = change_colours(images, data["draws"], self.settings)
+        inputs = self.normalise(images)
         keypoints, visible = transform_keypoints(
             affines, flipped, keypoints, visible, COCO17.flip_indices
         )

@@ -5,12 +5,13 @@ import time
 
 import numpy as np
 import torch
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from plugins.datasets.crop_store import CropStore
+from plugins.distributed import global_sum, unwrapped
 from plugins.inference import store_outputs
 from plugins.metrics import correct_keypoints, distances, mean_labelled
 
@@ -20,6 +21,9 @@ VALIDATION_BATCH = 128
 @HOOKS.register_module()
 class HistoryHook(Hook):
     """Collects loss, learning rate and validation error of each epoch.
+
+    Where several processes train, the first one validates while the others wait, and
+    it alone knows the validation error; the loss is the mean of all of them.
 
     Attributes:
         rows: dicts of epoch, seconds, learning_rate, loss, val_pck (percent) and
@@ -51,14 +55,16 @@ class HistoryHook(Hook):
         """Add the epoch's row.
 
         Raises:
-            FloatingPointError: the loss is no longer finite.
+            FloatingPointError: the loss or a weight is no longer finite.
         """
         epoch, last = runner.epoch + 1, runner.max_epochs
-        loss = float(self.total) / len(runner.train_dataloader)
+        batches = len(runner.train_dataloader) * get_world_size()
+        loss = float(global_sum(self.total)) / batches
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"epoch {epoch}: the loss is {loss}; lower schedule.optimizer.lr"
             )
+        check_weights(unwrapped(runner.model), epoch)
         seconds = time.monotonic() - self.started
         row = {
             "epoch": epoch,
@@ -68,12 +74,12 @@ class HistoryHook(Hook):
             "val_pck": math.nan,
             "val_error": math.nan,
         }
-        if epoch % self.every == 0 or epoch == last:
-            model = (
-                runner.model.module if is_model_wrapper(runner.model) else runner.model
-            )
-            row["val_pck"], row["val_error"] = validate(model, self.store)
         self.rows.append(row)
+        if not is_main_process():
+            return
+        if epoch % self.every == 0 or epoch == last:
+            model = unwrapped(runner.model)
+            row["val_pck"], row["val_error"] = validate(model, self.store)
         self._say(row, last, time.monotonic() - self.started)
 
     def _say(self, row: dict, last: int, seconds: float) -> None:
@@ -88,6 +94,23 @@ class HistoryHook(Hook):
             f"{seconds:.1f} s, {time.strftime('%H:%M:%S', time.gmtime(left))} left",
             flush=True,
         )
+
+
+def check_weights(model: torch.nn.Module, epoch: int) -> None:
+    """Find what a gradient that was not finite leaves: weights that never are again.
+
+    Once an epoch, for a look at the gradients themselves would make the device wait in
+    every step.
+
+    Raises:
+        FloatingPointError: names the first such weight.
+    """
+    for name, weights in model.named_parameters():
+        if not weights.isfinite().all():
+            raise FloatingPointError(
+                f"epoch {epoch}: a gradient of {name} was not finite; lower "
+                "schedule.optimizer.lr, or train with schedule.precision=fp32"
+            )
 
 
 def validate(model: torch.nn.Module, store: CropStore) -> tuple[float, float]:

@@ -10,10 +10,12 @@ import os
 from pathlib import Path
 
 import torch
+from mmengine.dist import broadcast, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from plugins.distributed import unwrapped
 from plugins.hooks.history import HistoryHook
 
 KEPT = 2
@@ -22,6 +24,9 @@ KEPT = 2
 @HOOKS.register_module()
 class ResumeHook(Hook):
     """Saves after each epoch, after all other hooks, and restores before the first.
+
+    Where several processes train, the first one saves and all restore the same state;
+    it does not say how many they were, so that other numbers may go on with it.
 
     Args:
         folder: where the states are; belongs to one configuration alone.
@@ -34,28 +39,42 @@ class ResumeHook(Hook):
         self.folder, self.history = Path(folder), history
 
     def before_train(self, runner: Runner) -> None:
-        """Restore the newest state that can be read."""
+        """Restore the newest state that can be read.
+
+        Raises:
+            ValueError: not every process finds that state.
+        """
+        say = print if is_main_process() else lambda line: None
         for path in self._states():
             try:
                 state = torch.load(path, map_location="cpu", weights_only=True)
             except Exception as error:  # a truncated file raises many kinds
-                print(f"{path.name} cannot be read ({error}); trying the one before")
+                say(f"{path.name} cannot be read ({error}); trying the one before")
                 continue
             self._restore(runner, state)
-            print(f"going on after epoch {runner.epoch} of {runner.max_epochs}")
-            return
+            say(f"going on after epoch {runner.epoch} of {runner.max_epochs}")
+            break
+        first = torch.tensor(runner.epoch)
+        broadcast(first)
+        if runner.epoch != first:
+            raise ValueError(
+                f"processes go on from epochs {int(first)} and {runner.epoch}; "
+                f"{self.folder} must be one folder for all of them"
+            )
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Save the state and remove all but the last two."""
-        epoch = runner.epoch + 1
+        if not is_main_process():
+            return
+        epoch, cuda = runner.epoch + 1, torch.cuda.is_available()
         state = {
             "epoch": epoch,
             "iteration": runner.iter,
-            "model": runner.model.state_dict(),
+            "model": unwrapped(runner.model).state_dict(),
             "optimizer": runner.optim_wrapper.state_dict(),
             "schedulers": [s.state_dict() for s in runner.param_schedulers or []],
             "random": torch.get_rng_state(),
-            "random_cuda": torch.cuda.get_rng_state_all(),
+            "random_cuda": torch.cuda.get_rng_state() if cuda else None,
             "history": self.history.rows,
         }
         path = self.folder / f"epoch_{epoch:05d}.pth"
@@ -67,7 +86,7 @@ class ResumeHook(Hook):
         return sorted(self.folder.glob("epoch_*.pth"), reverse=True)
 
     def _restore(self, runner: Runner, state: dict) -> None:
-        runner.model.load_state_dict(state["model"])
+        unwrapped(runner.model).load_state_dict(state["model"])
         runner.optim_wrapper.load_state_dict(state["optimizer"])
         for scheduler, saved in zip(
             runner.param_schedulers or [], state["schedulers"], strict=True
@@ -75,7 +94,7 @@ class ResumeHook(Hook):
             scheduler.load_state_dict(saved)
         torch.set_rng_state(state["random"])
         if torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["random_cuda"])
+            torch.cuda.set_rng_state(state["random_cuda"])
         runner.train_loop._epoch = state["epoch"]
         runner.train_loop._iter = state["iteration"]
         self.history.rows[:] = state["history"]

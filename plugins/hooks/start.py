@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import torch
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+
+from plugins.distributed import unwrapped
 
 OWN = ("head.objective.", "data_preprocessor.")
 """What belongs to a training and is never taken over."""
@@ -31,7 +33,9 @@ class StartHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Load, and say what was."""
         if self.path is not None:
-            print(start_from(unwrapped(runner), self.path, self.part), flush=True)
+            said = start_from(unwrapped(runner.model), self.path, self.part)
+            if is_main_process():
+                print(said, flush=True)
 
 
 @HOOKS.register_module()
@@ -41,12 +45,7 @@ class ProgressHook(Hook):
     def before_train_epoch(self, runner: Runner) -> None:
         """At the start of each epoch."""
         progress = runner.epoch / runner.max_epochs
-        unwrapped(runner).head.objective.start_epoch(progress)
-
-
-def unwrapped(runner: Runner) -> torch.nn.Module:
-    """The model itself, where several processes train it."""
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+        unwrapped(runner.model).head.objective.start_epoch(progress)
 
 
 def start_from(model: torch.nn.Module, path: Path, part: str) -> str:

@@ -1,10 +1,10 @@
 """Residual log-likelihood estimation (Li et al., ICCV 2021, arXiv 2107.11291)."""
 
 import torch
-from mmpose.models.utils.realnvp import RealNVP
 from torch import Tensor, nn
 
 from plugins.codecs.common.codec import Codec, Outputs
+from plugins.losses.common.flow import Flow
 from plugins.losses.common.masked import masked_mean
 from plugins.registry import LOSSES
 
@@ -27,7 +27,7 @@ class RLELoss(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.flow = RealNVP()
+        self.flow = Flow()
 
     def forward(
         self, outputs: Outputs, target: Outputs, codec: Codec

@@ -24,7 +24,7 @@ IN_KEY = ("data", "size", "upscale", "backbone", "method", "seed")
 """Axes that every key shows; others appear in it where they are not the default."""
 TRAIN = (
     "size", "backbone", "method", "auxiliary", "transform", "schedule", "augment",
-    "seed",
+    "seed", "cache",
 )  # fmt: skip
 """Settings that a training depends on."""
 HEADER = """\

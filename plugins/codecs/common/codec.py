@@ -7,6 +7,8 @@ import torch
 from mmpose.codecs.base import BaseKeypointCodec
 from torch import Tensor
 
+from plugins.constants import constant
+
 Outputs = dict[str, Tensor]
 """What a head gives, by name: ``heatmaps``, ``offsets``, ``x``, ``keypoints``, ..."""
 
@@ -74,7 +76,7 @@ class Codec(BaseKeypointCodec):
 
     def last_pixel(self, like: Tensor) -> Tensor:
         """``(w - 1, h - 1)``: the input's unit lengths."""
-        return torch.tensor(self.input_size).to(like) - 1
+        return constant(self.input_size, like) - 1
 
     def encode(
         self, keypoints: np.ndarray, keypoints_visible: np.ndarray | None = None

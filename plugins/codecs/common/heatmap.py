@@ -7,6 +7,7 @@ from plugins.codecs.common.codec import Codec, Outputs
 from plugins.codecs.common.couplings import derive_sigma
 from plugins.codecs.common.gaussian import draw_gaussians
 from plugins.codecs.common.peaks import find_peaks
+from plugins.constants import constant
 from plugins.sizes import heatmap_size
 
 TRUNCATION = 3.0
@@ -75,7 +76,7 @@ class HeatmapCodec(Codec):
         heatmaps = heatmaps.float()
         peaks, scores = find_peaks(heatmaps)
         cells = peaks + self.refine(heatmaps, peaks)
-        return cells * self.scale.to(cells), scores
+        return cells * self.pixels_per_cell(cells), scores
 
     def soft_decode(self, outputs: Outputs) -> Tensor:
         """Mean cell under the squared positive part of each map, in input pixels.
@@ -84,7 +85,7 @@ class HeatmapCodec(Codec):
         what lies around the peak with less weight than the map itself would.
         """
         cells = mean_cells(peak_weights(outputs["heatmaps"]))
-        return cells * self.scale.to(cells)
+        return cells * self.pixels_per_cell(cells)
 
     def mirror(self, outputs: Outputs, flip_indices: list[int]) -> Outputs:
         """Mirror heatmaps ``(N, K, h, w)``; ``legacy`` moves them by one cell too.
@@ -104,14 +105,18 @@ class HeatmapCodec(Codec):
         """Sub-cell step ``(N, K, 2)`` from the peaks, in cells."""
         raise NotImplementedError
 
+    def pixels_per_cell(self, like: Tensor) -> Tensor:
+        """``scale`` on the device of ``like``, and of its type."""
+        return constant(tuple(self.scale.tolist()), like)
+
     def to_cells(self, keypoints: Tensor) -> Tensor:
         """Input pixels -> heatmap cells."""
-        return keypoints / self.scale.to(keypoints)
+        return keypoints / self.pixels_per_cell(keypoints)
 
     def reaches_map(self, cells: Tensor) -> Tensor:
         """Whether any of the Gaussian's 3-sigma patch lies in the map, ``(N, K)``."""
         radius = TRUNCATION * self.sigma
-        size = torch.tensor(self.heatmap_size).to(cells)
+        size = constant(self.heatmap_size, cells)
         rounded = round_cells(cells)
         inside = (rounded - radius <= size - 1) & (rounded + radius >= 0)
         return inside.all(-1)

@@ -6,6 +6,7 @@ from torch import Tensor
 from plugins.codecs.common.codec import Outputs
 from plugins.codecs.common.heatmap import HeatmapCodec, mean_cells, peak_weights
 from plugins.codecs.common.peaks import find_peaks
+from plugins.constants import constant
 
 
 class OffsetCodec(HeatmapCodec):
@@ -43,8 +44,8 @@ class OffsetCodec(HeatmapCodec):
         """
         width, height = self.heatmap_size
         mu = self.to_cells(keypoints)
-        x = mu[..., 0, None] - torch.arange(width).to(mu)
-        y = mu[..., 1, None] - torch.arange(height).to(mu)
+        x = mu[..., 0, None] - torch.arange(width, device=mu.device)
+        y = mu[..., 1, None] - torch.arange(height, device=mu.device)
         return x[..., None, :], y[..., :, None]
 
     def decode_batch(self, outputs: Outputs) -> tuple[Tensor, Tensor]:
@@ -57,7 +58,7 @@ class OffsetCodec(HeatmapCodec):
         step = torch.where(step.isfinite().all(-1, keepdim=True), step, 0.0)
         length = step.norm(dim=-1, keepdim=True)
         cells = peaks + step * (self.radius / length.clamp_min(self.radius))
-        return cells * self.scale.to(cells), scores
+        return cells * self.pixels_per_cell(cells), scores
 
     def locate(self, heatmaps: Tensor) -> Tensor:
         """The maps whose largest cells are taken."""
@@ -68,11 +69,11 @@ class OffsetCodec(HeatmapCodec):
         weights = peak_weights(outputs["heatmaps"])
         offsets = (outputs["offsets"].float() * weights[:, :, None]).sum((-2, -1))
         cells = mean_cells(weights) + offsets * self.unit
-        return cells * self.scale.to(cells)
+        return cells * self.pixels_per_cell(cells)
 
     def mirror(self, outputs: Outputs, flip_indices: list[int]) -> Outputs:
         """Mirror both; an offset to the left becomes one to the right."""
         offsets = outputs["offsets"].flip(-1)[:, flip_indices]
-        sign = torch.tensor([-1.0, 1.0]).to(offsets).view(2, 1, 1)
+        sign = constant((-1.0, 1.0), offsets).view(2, 1, 1)
         mirrored = super().mirror(outputs, flip_indices)
         return mirrored | {"offsets": offsets * sign}

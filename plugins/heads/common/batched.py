@@ -43,11 +43,11 @@ class BatchedHead(BaseModule):
 
         Outputs are taken as float32, whatever the network's autocast.
         """
-        target = self.codec.encode_batch(batch["keypoints"], batch["visible"])
         outputs = {name: out.float() for name, out in self.forward(feats).items()}
         like = next(iter(outputs.values()))
-        target = {name: values.to(like) for name, values in target.items()}
         with torch.autocast(like.device.type, enabled=False):
+            target = self.codec.encode_batch(batch["keypoints"], batch["visible"])
+            target = {name: values.to(like) for name, values in target.items()}
             return self.objective(outputs, target)
 
     def forward(self, feats: tuple[Tensor, ...]) -> Outputs:

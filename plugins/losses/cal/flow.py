@@ -1,10 +1,10 @@
 """The coarse error's density as RLE's normalising flow (arXiv 2107.11291)."""
 
 import torch
-from mmpose.models.utils.realnvp import RealNVP
 from torch import Tensor, nn
 
 from plugins.losses.cal.window import normalise, window_points
+from plugins.losses.common.flow import Flow
 from plugins.losses.common.masked import masked_mean
 
 SCALE = 2.0
@@ -21,11 +21,16 @@ class FlowDensity(nn.Module):
     Its likelihood is a loss term of its own: no gradient reaches the network, and the
     network's none the flow. Errors are whole cells; a uniform number of one cell's
     width is added to each, without which the density would grow at the cells' centres.
+
+    Where several processes train, all learn from the same errors and draw the same
+    sample.
     """
+
+    replicated = True
 
     def __init__(self) -> None:
         super().__init__()
-        self.flow = RealNVP()
+        self.flow = Flow()
         self.register_buffer("window", torch.ones(7, 7))
         self.batches = 0
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from plugins.codecs.common.codec import Outputs
 from plugins.codecs.common.heatmap import round_cells
 from plugins.codecs.common.offsets import OffsetCodec
+from plugins.distributed import global_batch
 from plugins.losses.cal.errors import CoarseErrors
 from plugins.losses.cal.flow import FlowDensity
 from plugins.losses.cal.mixture import MixtureDensity
@@ -116,15 +117,17 @@ class CALLoss(nn.Module):
     def _cells(self, target: Outputs, codec: OffsetCodec) -> Tensor:
         """Largest cell ``(N, K, 2)`` of each target: the nearest to the keypoint."""
         cells = round_cells(codec.to_cells(target["keypoints"]))
-        last = torch.tensor(codec.heatmap_size).to(cells) - 1
-        return torch.minimum(cells.clamp_min(0), last)
+        x, y = cells.unbind(-1)
+        width, height = codec.heatmap_size
+        return torch.stack((x.clamp(0, width - 1), y.clamp(0, height - 1)), -1)
 
     @torch.no_grad()
     def _remember(self, found: Tensor, cells: Tensor, weights: Tensor) -> None:
         index = found.flatten(-2).argmax(-1)
         width = found.shape[-1]
         peaks = torch.stack((index % width, index // width), -1)
-        self.errors.add(peaks - cells, weights)
+        batch = global_batch(torch.cat((peaks - cells, weights[..., None]), -1))
+        self.errors.add(batch[..., :2], batch[..., 2])
 
     def _learn_density(
         self, found: Tensor, cells: Tensor, weights: Tensor

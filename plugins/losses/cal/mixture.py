@@ -55,7 +55,7 @@ class MixtureDensity(nn.Module):
         outer = torch.einsum("bc,bci,bcj->cij", parts, centred, centred)
         covariances = outer / safe[..., None]
         lacking = (SMALLEST_VARIANCE - smallest_variance(covariances)).clamp_min(0)
-        covariances = covariances + lacking[:, None, None] * torch.eye(2).to(outer)
+        covariances = covariances + torch.diag_embed(lacking[:, None].expand(-1, 2))
         shares = (count / total.clamp_min(1e-6)).clamp_min(SMALLEST_SHARE)
         # A component that explains nothing stays where it is.
         keep = enough[:, None]

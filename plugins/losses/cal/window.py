@@ -9,7 +9,7 @@ REACH = 3
 
 def window_points(like: Tensor) -> Tensor:
     """Errors ``(49, 2)`` in cells, x then y, row by row."""
-    steps = torch.arange(-REACH, REACH + 1).to(like)
+    steps = torch.arange(-REACH, REACH + 1, dtype=like.dtype, device=like.device)
     y, x = torch.meshgrid(steps, steps, indexing="ij")
     return torch.stack((x, y), -1).flatten(0, 1)
 
@@ -37,7 +37,8 @@ def spread_window(
     padded = torch.nn.functional.pad(window, (1, 1, 1, 1))
     side, rows = padded.shape[-1], []
     for axis, length in enumerate(heatmap_size):
-        distance = torch.arange(length).to(cells) - cells[..., axis, None]
+        places = torch.arange(length, dtype=cells.dtype, device=cells.device)
+        distance = places - cells[..., axis, None]
         rows.append((distance + REACH + 1).clamp(0, side - 1).long())
     index = rows[1][..., :, None] * side + rows[0][..., None, :]
     return padded.flatten()[index]

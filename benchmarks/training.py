@@ -1,0 +1,353 @@
+"""Training and evaluation speed beside stock MMPose: same photos, network, batch.
+
+Per size, each measured in a process of its own, one after the other:
+
+* step: the bare network step (forward, backward, optimizer) on random input;
+* ours: `stages.train` as it is, reading the crop store that downsample wrote;
+* stock: MMPose's own pipeline, loader, targets and loss around the same network, with
+  each number of workers that is asked for.
+
+Time runs from the end of the warm-up to the end of the last epoch, with everything in
+between that a user waits for but validation. The share of data is what the whole takes
+longer than the bare step. Evaluation is the flip test and decoding of all persons, with
+MMPose's in batches of its configs.
+
+    python benchmarks/training.py --root FOLDER --out training.json
+
+FOLDER is in COCO format: annotations/train.json, annotations/val.json, train/, val/.
+Its annotations are repeated until an epoch has --persons of them.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from plugins import mmpose_compat  # noqa: E402
+
+mmpose_compat.install()
+
+import torch  # noqa: E402  (MMPose's imports come after the adaptations)
+from mmengine.hooks import Hook  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+
+from benchmarks.stock_mmpose import make_config  # noqa: E402
+from plugins.codecs import build_codec  # noqa: E402
+from plugins.datasets.crop_store import CropStore  # noqa: E402
+from plugins.inference import store_outputs  # noqa: E402
+from plugins.model import build_model  # noqa: E402
+from plugins.sizes import heatmap_size, parse_size  # noqa: E402
+from plugins.step import build_optimizer, prepare_model  # noqa: E402
+from stages.downsample import downsample  # noqa: E402
+from stages.files import StageError, run_stage  # noqa: E402
+from stages.plan import plan  # noqa: E402
+from stages.prepare import prepare  # noqa: E402
+from stages.train import make_runner  # noqa: E402
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+WARM_UP = 0.34
+"""Share of the iterations before the clock starts."""
+STORE = {"padding": 1.25, "context": 0.25, "oversample": 1}
+DATA = "bench"
+
+
+class Clock(Hook):
+    """Seconds of a training after its warm-up, validation excluded."""
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, first: int, last: int) -> None:
+        self.first, self.last = first, last
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        if runner.iter + 1 in (self.first, self.last):
+            synchronise()
+            moment = time.perf_counter()
+            if runner.iter + 1 == self.first:
+                self.started = moment
+            self.seconds = moment - self.started
+
+
+def synchronise() -> None:
+    """Wait for the GPU, if there is one."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def repeat_annotations(root: Path, persons: int, folder: Path) -> None:
+    """Write train.json and val.json with at least so many persons into ``folder``."""
+    for split in ("train", "val"):
+        coco = json.loads((root / f"annotations/{split}.json").read_text())
+        known = [
+            a for a in coco["annotations"]
+            if not a.get("iscrowd") and sum(v > 0 for v in a["keypoints"][2::3])
+        ]  # fmt: skip
+        if not known:
+            raise StageError(f"{root}: {split} has no person with a labelled keypoint")
+        times = -(-persons // len(known))
+        coco["annotations"] = [
+            annotation | {"id": 1 + turn * len(known) + index}
+            for turn in range(times)
+            for index, annotation in enumerate(known)
+        ]
+        (folder / f"{split}.json").write_text(json.dumps(coco))
+
+
+def prepare_data(root: Path, persons: int, sizes: list[str], folder: Path) -> None:
+    """Prepared dataset and crop stores in ``folder``, which becomes the working one."""
+    (folder / "annotations").mkdir()
+    repeat_annotations(root, persons, folder / "annotations")
+    for split in ("train", "val"):
+        (folder / split).symlink_to((root / split).resolve())
+    os.chdir(folder)
+    splits = {
+        split: {
+            "annotations": f"annotations/{split}.json",
+            "images": str((root / split).resolve()),
+        }
+        for split in ("train", "val")
+    }
+    settings = {"name": DATA, "source": "coco_dir", "root": ".", "strict": False}
+    prepare(settings | splits, Path("data") / DATA)
+    for size in sizes:
+        downsample(
+            STORE | {"data": DATA, "size": size}, Path(f"data/stores/{DATA}-{size}")
+        )
+
+
+def cell_settings(args: SimpleNamespace) -> dict:
+    """``train`` settings of the cell that is measured, without validation."""
+    chosen = [f"size={args.size}", f"backbone={args.backbone}", "method=udp"]
+    chosen += [f"schedule.{choice}" for choice in args.schedule]
+    chosen += [f"schedule.epochs={args.epochs}", "schedule.validate_every=1000"]
+    chosen += [f"schedule.batch_size={args.batch_size}"]
+    (cell,) = plan(["grid=single", *chosen])["cells"].values()
+    return cell["train"]
+
+
+def measure_step(args: SimpleNamespace) -> dict:
+    """Images per second of forward, backward and optimizer on random input."""
+    settings = cell_settings(args)
+    store = CropStore(Path(f"data/stores/{DATA}-{args.size}/val"))
+    model = build_model(settings, 17, store.geometry)
+    prepare_model(model, settings["schedule"])
+    model.to(DEVICE).train()
+    optimizer = build_optimizer(model, settings["schedule"], DEVICE)
+    width, height = parse_size(args.size)
+    inputs = torch.randn(args.batch_size, 3, height, width, device=DEVICE)
+    inputs = inputs.contiguous(memory_format=torch.channels_last)
+    columns, rows = heatmap_size((width, height))
+    target = torch.rand(args.batch_size, 17, rows, columns, device=DEVICE)
+
+    def step() -> None:
+        with optimizer.optim_context(model):
+            found = model(inputs, None, mode="tensor")["heatmaps"]
+        loss = (found.float() - target).square().mean()
+        optimizer.update_params(loss)
+
+    steps = max(20, args.epochs * args.persons // args.batch_size)
+    for _ in range(int(WARM_UP * steps)):
+        step()
+    synchronise()
+    started = time.perf_counter()
+    count = steps - int(WARM_UP * steps)
+    for _ in range(count):
+        step()
+    synchronise()
+    return {
+        "images_per_s": count * args.batch_size / (time.perf_counter() - started),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+
+
+def timed(runner: Runner, batch_size: int) -> dict:
+    """Train to the end; images per second after the warm-up."""
+    total = runner.max_iters
+    clock = Clock(int(WARM_UP * total), total)
+    runner.register_hook(clock)
+    runner.train()
+    images = (clock.last - clock.first) * batch_size
+    return {"images_per_s": images / clock.seconds}
+
+
+def measure_ours(args: SimpleNamespace) -> dict:
+    """Training by stages.train, then evaluation of val."""
+    store = Path(f"data/stores/{DATA}-{args.size}")
+    training, validation = CropStore(store / "train"), CropStore(store / "val")
+    with tempfile.TemporaryDirectory() as scratch:
+        settings = cell_settings(args)
+        runner, _ = make_runner(settings, training, validation, None, Path(scratch))
+        found = timed(runner, args.batch_size)
+    codec = build_codec("udp", parse_size(args.size))
+    model, started = runner.model, time.perf_counter()
+    for _, outputs in store_outputs(model, validation, 128, flip_test=True):
+        codec.decode_batch(outputs)[0].cpu()
+    seconds = time.perf_counter() - started
+    return found | {"evaluated_per_s": len(validation) / seconds}
+
+
+def measure_stock(args: SimpleNamespace) -> dict:
+    """MMPose's pipeline around the same network; evaluation without its metric."""
+    warnings.filterwarnings("ignore")
+    settings = cell_settings(args)
+    schedule = settings["schedule"]
+    options = SimpleNamespace(
+        root=Path(), size=args.size, codec="udp", epochs=args.epochs, seed=0,
+        batch_size=args.batch_size, workers=args.workers, input_size=args.input_size,
+        optimizer=schedule["optimizer"]["type"], lr=schedule["optimizer"]["lr"],
+        weight_decay=schedule["optimizer"]["weight_decay"], schedule="cosine",
+        warm_up=60,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as scratch:
+        config = make_config(options, scratch)
+        store = CropStore(Path(f"data/stores/{DATA}-{args.size}/val"))
+        own = build_model(settings, 17, store.geometry)
+        config.model.head.in_channels = own.head.maps.final_layer.in_channels
+        if settings["backbone"]["deconvolution"]:
+            upsampling = settings["backbone"]["deconvolution"]
+            config.model.head.deconv_out_channels = upsampling
+            config.model.head.deconv_kernel_sizes = [4] * len(upsampling)
+            config.model.head.in_channels = own.head.maps.deconv_layers[0].in_channels
+        config.train_cfg.val_interval = 1000
+        runner = Runner.from_cfg(config)
+        # The network itself is no peer: at 64x48 MMPose's HRNet does not run.
+        runner.model.backbone = own.backbone.to(DEVICE)
+        found = timed(runner, args.batch_size)
+        loop, persons = runner.val_loop, 0
+        runner.model.eval()
+        iterator = iter(loop.dataloader)
+        batch = next(iterator)
+        started = time.perf_counter()
+        with torch.no_grad():
+            for batch in iterator:
+                persons += len(runner.model.val_step(batch))
+        seconds = time.perf_counter() - started
+    return found | {"evaluated_per_s": persons / seconds, "workers": args.workers}
+
+
+MEASUREMENTS = {"step": measure_step, "ours": measure_ours, "stock": measure_stock}
+
+
+def run_measurement(arguments: argparse.Namespace, what: str, **extra) -> dict:
+    """Run one measurement in a process of its own.
+
+    Raises:
+        StageError: it failed.
+    """
+    asked = dict(
+        what=what, backbone=arguments.backbone, batch_size=arguments.batch_size,
+        epochs=arguments.epochs, persons=arguments.persons,
+        schedule=arguments.schedule or [],
+    ) | extra  # fmt: skip
+    asked["input_size"] = parse_size(asked["size"])
+    command = [sys.executable, str(Path(__file__).resolve()), "--measure"]
+    done = subprocess.run(
+        [*command, json.dumps(asked)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise StageError(f"{what} {extra}: {done.stderr.strip()[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(asked: dict) -> None:
+    """What the process of one measurement does: print its figures as JSON."""
+    args = SimpleNamespace(**asked)
+    args.input_size = tuple(args.input_size)
+    with contextlib.redirect_stdout(io.StringIO()):
+        found = MEASUREMENTS[args.what](args)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    found["peak_memory_mb"] = own / 1024
+    found["largest_worker_mb"] = worker / 1024
+    if DEVICE == "cuda":
+        found["peak_gpu_mb"] = torch.cuda.max_memory_allocated() / 2**20
+    print(json.dumps(found))
+
+
+def compare(arguments: argparse.Namespace, size: str) -> dict:
+    """All figures of one size; of several rounds the fastest of each."""
+    found: dict[str, dict] = {}
+    for _ in range(arguments.rounds):
+        turns = {"step": {}, "ours": {}}
+        turns |= {f"stock {n}": {"workers": n} for n in arguments.workers}
+        for name, extra in turns.items():
+            result = run_measurement(arguments, name.split()[0], size=size, **extra)
+            print(f"{size} {name}: {result['images_per_s']:.0f} images/s", flush=True)
+            before = found.get(name, {"images_per_s": 0})
+            found[name] = max(before, result, key=lambda r: r["images_per_s"])
+    stock = max(
+        (r for name, r in found.items() if name.startswith("stock")),
+        key=lambda r: r["images_per_s"],
+    )
+    step, ours = found["step"]["images_per_s"], found["ours"]["images_per_s"]
+    found["ratios"] = {
+        "training, ours / stock": ours / stock["images_per_s"],
+        "training, ours / bare step": ours / step,
+        "share of data, ours": 1 - ours / step,
+        "share of data, stock": 1 - stock["images_per_s"] / step,
+        "evaluation, ours / stock": found["ours"]["evaluated_per_s"]
+        / stock["evaluated_per_s"],
+        "stock's best workers": stock["workers"],
+    }
+    return found
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    add = parser.add_argument
+    add("--measure", help=argparse.SUPPRESS)
+    add("--root", type=Path, help="folder in COCO format")
+    add("--sizes", nargs="+", default=["64x48", "128x96", "256x192"])
+    add("--backbone", default="hrnet_micro", help="of conf/backbone (hrnet_micro)")
+    add(
+        "--schedule", nargs="*", help="settings of the schedule, such as precision=bf16"
+    )
+    add("--batch-size", type=int, default=32)
+    add("--persons", type=int, default=2048, help="in an epoch, at least (2048)")
+    add("--epochs", type=int, default=3)
+    add("--rounds", type=int, default=1, help="of which the fastest counts (1)")
+    cores = len(os.sched_getaffinity(0))
+    workers = sorted({0, 1, 2, cores, max(1, cores - 2)} if cores < 8 else {12, 16})
+    add("--workers", type=int, nargs="+", default=workers, help="of stock MMPose")
+    add("--out", type=Path, help="JSON file for the figures")
+    arguments = parser.parse_args()
+    if not arguments.measure and arguments.root is None:
+        parser.error("--root FOLDER is missing: a folder in COCO format")
+    return arguments
+
+
+def main() -> None:
+    """Measure all sizes, print the ratios and write the figures."""
+    arguments = parse_arguments()
+    if arguments.measure:
+        measure(json.loads(arguments.measure))
+        return
+    out = arguments.out.resolve() if arguments.out else None
+    root = arguments.root.resolve()
+    with tempfile.TemporaryDirectory() as folder:
+        prepare_data(root, arguments.persons, arguments.sizes, Path(folder))
+        found = {size: compare(arguments, size) for size in arguments.sizes}
+    names = list(found[arguments.sizes[0]]["ratios"])
+    print(f"{'':30}" + "".join(f"{size:>12}" for size in found))
+    for name in names:
+        row = "".join(f"{f['ratios'][name]:12.2f}" for f in found.values())
+        print(f"{name:30}{row}")
+    if out:
+        out.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    run_stage(main)
