@@ -43,15 +43,28 @@ def device_name() -> str:
     return re.sub(r"\W+", "-", name.lower()).strip("-")
 
 
+PERSONS = {"64x48": 2048, "128x96": 1024, "256x192": 512}
+"""In an epoch: so many that each size takes about as long."""
+
+
 def training_runs() -> dict[str, list[str]]:
     """Arguments of training.py by what they measure."""
     if not torch.cuda.is_available():
         return {"hrnet_micro, batch 32, fp32": ["--backbone", "hrnet_micro"]}
-    fast = ["--batch-size", "512", "--persons", "16384", "--schedule", "precision=bf16"]
+    fast = ["--batch-size", "512", "--schedule", "precision=bf16"]
     return {
         f"{backbone}, batch 512, bf16": ["--backbone", backbone, *fast]
         for backbone in ("hrnet_w32", "resnet18")
     }
+
+
+def run_training(arguments: list[str]) -> dict:
+    """Figures of training.py by size; a GPU needs eight times as many persons."""
+    found, factor = {}, 8 if torch.cuda.is_available() else 1
+    for size, persons in PERSONS.items():
+        extra = ["--sizes", size, "--persons", str(factor * persons)]
+        found |= run("training.py", [*arguments, *extra])
+    return found
 
 
 def run(script: str, arguments: list[str]) -> dict:
@@ -79,7 +92,7 @@ def measure(root: Path) -> dict:
         "date": time.strftime("%Y-%m-%d"),
         "data": root.name,
         "training": {
-            name: run("training.py", [*data, *arguments])
+            name: run_training([*data, *arguments])
             for name, arguments in training_runs().items()
         },
     }

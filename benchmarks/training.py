@@ -58,7 +58,6 @@ from stages.train import make_runner  # noqa: E402
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 WARM_UP = 0.34
 """Share of the iterations before the clock starts."""
-STORE = {"padding": 1.25, "context": 0.25, "oversample": 1}
 DATA = "bench"
 
 
@@ -121,9 +120,8 @@ def prepare_data(root: Path, persons: int, sizes: list[str], folder: Path) -> No
     settings = {"name": DATA, "source": "coco_dir", "root": ".", "strict": False}
     prepare(settings | splits, Path("data") / DATA)
     for size in sizes:
-        downsample(
-            STORE | {"data": DATA, "size": size}, Path(f"data/stores/{DATA}-{size}")
-        )
+        (store,) = plan(["grid=single", f"size={size}"])["stores"].values()
+        downsample(store | {"data": DATA}, Path(f"data/stores/{DATA}-{size}"))
 
 
 def cell_settings(args: SimpleNamespace) -> dict:
