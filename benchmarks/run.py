@@ -129,7 +129,22 @@ def render(found: dict) -> str:
     for name in next(iter(decode.values())):
         ratios = [f"{part[name] / part['bare argmax']:.2f}" for part in decode.values()]
         lines.append(_row([name, *ratios]))
-    lines += ["", "## Downsampling", "", "```", found["downsample"]["table"], "```"]
+    speeds, peaks = (
+        found["downsample"][key] for key in ("photos_per_second", "peak_mb")
+    )
+    lines += ["", "## Downsampling, as a ratio to decoding the photos alone", ""]
+    lines += [_row(["", *speeds]), _rule(len(speeds))]
+    for name in next(iter(speeds.values())):
+        ratios = [
+            f"{part[name] / part['bare decoding']:.2f}" for part in speeds.values()
+        ]
+        lines.append(_row([name, *ratios]))
+    lines += ["", _row(["peak memory, MB", *map(str, next(iter(peaks.values())))])]
+    lines.append(_rule(len(next(iter(peaks.values())))))
+    for persons, peak in peaks.items():
+        lines.append(
+            _row([f"{persons} persons", *(f"{mb:.0f}" for mb in peak.values())])
+        )
     return "\n".join(lines) + "\n"
 
 
