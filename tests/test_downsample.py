@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -94,6 +95,16 @@ def test_ray_makes_the_same_store(work, expected):
     assert hashes(STORE_FOLDER) == expected
 
 
+def test_a_worker_is_one_thread(work):
+    threads = cv2.getNumThreads()
+    try:
+        cv2.setNumThreads(2)
+        downsample(SETTINGS, STORE_FOLDER, 1)
+        assert cv2.getNumThreads() == 1
+    finally:
+        cv2.setNumThreads(threads)
+
+
 def test_rounds_take_tasks_as_they_need_them(monkeypatch):
     """How Ray works, which gives results only all at once."""
     monkeypatch.setattr(workers, "BATCHES", 2)
@@ -168,7 +179,7 @@ def test_persons_come_by_image_and_id(work):
     found = zip(store.image_id.tolist(), store.annotation_id.tolist(), strict=True)
     assert list(found) == wanted
     with Entries(manifest, "train") as opened:
-        order = find_order(opened)
+        order = find_order(opened, work)
         names = [opened.read(place)["id"] for place in order.photos]
     assert names == sorted({image for image, _ in wanted})
     assert order.rows.tolist() == list(range(0, 17, 2))
@@ -348,9 +359,9 @@ def start_run() -> subprocess.Popen:
 
 @pytest.fixture
 def many_photos(tmp_path, monkeypatch) -> dict[str, str]:
-    """200 photos and the store's settings; gives the hashes of an unbroken run."""
+    """600 photos and the store's settings; gives the hashes of an unbroken run."""
     monkeypatch.chdir(tmp_path)
-    write_coco_folder(Path("photos"), {"train": 380, "val": 20})
+    write_coco_folder(Path("photos"), {"train": 1160, "val": 40})
     settings = {"name": "tiny", "source": "coco_dir", "root": "photos", "strict": True}
     splits = {"annotations": None, "images": None}
     prepare(settings | {"train": splits, "val": splits}, Path("data/tiny"), 1)
@@ -400,7 +411,7 @@ def test_killed_at_any_moment_it_goes_on(many_photos):
             assert process.returncode == 1 and "a worker was ended" in errors
         assert wait_until(lambda pids=everyone: not alive(pids), 10), "workers live on"
         counts.append(noted())
-    assert counts == sorted(counts) and 0 < counts[-1] < 200, counts
+    assert counts == sorted(counts) and 0 < counts[-1] < 600, counts
     process = start_run()
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors

@@ -1,16 +1,20 @@
 """Photos decoded at reduced scale: the same places, nearly the same grey levels."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from stages.downsample import camera
 from stages.downsample.camera import (
     FINENESS,
     Photo,
+    area_weights,
     crop_to_image,
     cut,
+    decode_jpeg,
     greatest_reduction,
     read_photo,
 )
@@ -100,6 +104,63 @@ def test_the_smallest_person_decides_on_the_reduction(geometry):
     assert greatest_reduction(narrow) == 1
 
 
+def assert_opencv_decodes_as_pil(path: Path, monkeypatch, reductions=(1, 2, 4, 8)):
+    for reduction in reductions:
+        fast = read_photo(path, reduction)
+        with monkeypatch.context() as patch:
+            patch.setattr(camera, "decode_jpeg", lambda content, reduction: None)
+            slow = read_photo(path, reduction)
+        assert np.array_equal(fast.pixels, slow.pixels), (path, reduction)
+        assert (fast.extent, fast.reduction) == (slow.extent, slow.reduction)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (9, 6), (33, 50), (201, 99)])
+@pytest.mark.parametrize(
+    "options",
+    [{"subsampling": s, "progressive": p} for s in range(3) for p in (False, True)]
+    + [{"keep_rgb": True}, {"restart_marker_rows": 1}, {"quality": 5}],
+)
+def test_opencv_decodes_as_pil(tmp_path, photo, monkeypatch, size, options):
+    """Bit for bit, and it is OpenCV that decodes."""
+    path = tmp_path / "part.jpg"
+    with Image.open(photo) as image:
+        image.crop((90, 70, 90 + size[0], 70 + size[1])).save(path, **options)
+    assert_opencv_decodes_as_pil(path, monkeypatch)
+    monkeypatch.setattr(Image.Image, "convert", None)
+    assert read_photo(path).pixels.shape == (size[1], size[0], 3)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_opencv_decodes_three_components_alone(tmp_path, photo, monkeypatch, mode):
+    with Image.open(photo) as image:
+        image.resize((90, 60)).convert(mode).save(tmp_path / "other.jpg")
+    assert_opencv_decodes_as_pil(tmp_path / "other.jpg", monkeypatch)
+
+
+def test_opencv_decodes_real_photos_as_pil(monkeypatch):
+    if "POSE_REAL_DATA" not in os.environ:
+        pytest.skip("POSE_REAL_DATA does not name the folder of real photos")
+    photos = sorted(Path(os.environ["POSE_REAL_DATA"]).glob("*_mini/train/*.jpg"))
+    assert photos
+    for path in photos[:: max(len(photos) // 60, 1)]:
+        assert_opencv_decodes_as_pil(path, monkeypatch, (1, 2))
+
+
+@pytest.mark.parametrize("low", [-7.3, -40.0, 0.0, 2.5, 11.9, 30.0])
+@pytest.mark.parametrize("scale", [1.0, 1.3, 4.0, 6.7])
+@pytest.mark.parametrize("extent", [20, 19.25])
+def test_area_weights_are_the_parts_that_intervals_cover(low, scale, extent):
+    """Beside the image, across its edges and where its last pixel is in it in part."""
+    first, end, weights = area_weights(low, scale, 5, extent)
+    assert 0 <= first < end <= 20
+    found = np.zeros((5, 20))
+    found[:, first:end] = weights.toarray()
+    begin, pixel = low + scale * np.arange(5)[:, None], np.arange(20)
+    covered = np.minimum(np.minimum(begin + scale, extent), pixel + 1)
+    covered = np.maximum(covered - np.maximum(begin, pixel), 0)
+    np.testing.assert_allclose(found, covered / scale, atol=1e-6)
+
+
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
 def test_every_jpeg_becomes_rgb(tmp_path, photo, mode):
     with Image.open(photo) as image:
@@ -128,6 +189,14 @@ def test_exif_orientation_is_ignored(tmp_path):
     assert read_photo(path).pixels.shape == (16, 24, 3)
 
 
+def test_opencv_and_pil_ignore_the_same_exif(tmp_path, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    pixels = np.random.default_rng(1).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    path = write_jpeg(tmp_path / "turned.jpg", pixels, exif=exif)
+    assert_opencv_decodes_as_pil(path, monkeypatch)
+
+
 @pytest.mark.parametrize("reduction", [1, 8])
 def test_damaged_and_missing_photos_are_named(tmp_path, photo, reduction):
     short = tmp_path / "short.jpg"
@@ -135,6 +204,26 @@ def test_damaged_and_missing_photos_are_named(tmp_path, photo, reduction):
     for path in (short, tmp_path / "none.jpg"):
         with pytest.raises(StageError, match=f"{path.name}: cannot be decoded.*again"):
             read_photo(path, reduction)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_photo_cut_short_anywhere_is_refused(tmp_path, photo, progressive):
+    path = tmp_path / "short.jpg"
+    with Image.open(photo) as image:
+        image.resize((90, 60)).save(path, progressive=progressive)
+    content = path.read_bytes()
+    for length in [*range(0, len(content) - 9, 97), *range(-9, -2)]:
+        path.write_bytes(content[:length])
+        with pytest.raises(StageError, match="cannot be decoded"):
+            read_photo(path)
+
+
+def test_a_jpeg_without_its_end_is_not_left_to_opencv(photo, monkeypatch):
+    filled = np.zeros((2, 2, 3), np.uint8)
+    monkeypatch.setattr(camera.cv2, "imdecode", lambda *_: filled)
+    content = photo.read_bytes()
+    assert decode_jpeg(content, 1) is filled
+    assert decode_jpeg(content[:-1], 1) is None
 
 
 def test_a_crop_beside_the_photo_is_black(geometry):

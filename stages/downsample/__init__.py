@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import PIL
 from PIL import features
@@ -79,7 +80,7 @@ def write_split(
     folder.mkdir(exist_ok=True)
     aside.mkdir(exist_ok=True)
     try:
-        order = find_order(entries)
+        order = find_order(entries, aside)
     except ValueError as error:
         raise StageError(str(error)) from None
     write_columns(entries, order, geometry, settings["padding"], aside)
@@ -111,4 +112,5 @@ def run_hash(settings: dict, data_hash: str) -> str:
     code = [*Path(__file__).parent.glob("*.py"), *CODE]
     hashes = [hash_of_file(path) for path in sorted(map(Path, code))]
     versions = [np.__version__, PIL.__version__, features.version("libjpeg_turbo")]
+    versions.append(cv2.__version__)
     return hash_of([settings, data_hash, hashes, versions])

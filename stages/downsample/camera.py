@@ -23,6 +23,16 @@ ASPECT = 3 / 4
 """Width of a person's box relative to its height."""
 REDUCTIONS = (8, 4, 2)
 """At which parts of its size a JPEG can be decoded, coarsest first."""
+IMDECODE = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+IMDECODE_FLAGS = {
+    1: IMDECODE,
+    # OpenCV refuses its names for reduced colour together with RGB; GRAYSCALE is 0.
+    2: IMDECODE | cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: IMDECODE | cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: IMDECODE | cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+"""How OpenCV decodes to RGB, by reduction."""
+END_OF_IMAGE = b"\xff\xd9"
 FINENESS = 4
 """Least pixels per crop pixel, along each axis, of a photo decoded at reduced scale.
 
@@ -103,18 +113,36 @@ def read_photo(path: Path, reduction: int = 1) -> Photo:
         StageError: it cannot be decoded.
     """
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as image:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
             width, extent = image.width, image.size
             if reduction > 1:
                 size = tuple(max(side // reduction, 1) for side in image.size)
                 if drafted := image.draft(None, size):
                     extent = drafted[1][2:]
-            pixels = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+            pixels = None
+            if image.format == "JPEG" and image.mode == "RGB":
+                pixels = decode_jpeg(content, width / extent[0])
+            if pixels is None:
+                pixels = np.asarray(image.convert("RGB"))
     except OSError as error:
         raise StageError(
             f"{path}: cannot be decoded ({error}); prepare the data again"
         ) from None
     return Photo(pixels, extent, width / extent[0])
+
+
+def decode_jpeg(content: bytes, reduction: float) -> np.ndarray | None:
+    """Decode a JPEG of three components by OpenCV: PIL's pixels, in 0.8 of its time.
+
+    Returns:
+        ``(h, w, 3)`` uint8 RGB; None if it is for PIL to decode, or to say what is
+        wrong. A file without its end is not left to OpenCV: 5.0 refuses it, but
+        others fill it up without a word.
+    """
+    if not content.endswith(END_OF_IMAGE):
+        return None
+    return cv2.imdecode(np.frombuffer(content, np.uint8), IMDECODE_FLAGS[reduction])
 
 
 def cut(photo: Photo, affine: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -161,12 +189,17 @@ def area_weights(low: float, scale: float, length: int, extent: float) -> Weight
         scale: length of an interval, 1 or more; length: number of intervals.
         extent: where the image ends.
     """
-    ends = (low + scale * np.arange(length + 1))[:, None]
-    ends = np.minimum(np.maximum(ends, 0), extent)
-    begin, end = ends[:-1], ends[1:]
-    index = begin.astype(np.int32) + np.arange(int(scale) + 2, dtype=np.int32)
-    weights = np.minimum(index + 1, end) - np.maximum(index, begin)
-    return _matrix(index, np.maximum(weights, 0) / scale, extent)
+    ends = np.clip(low + scale * np.arange(length + 1), 0, extent)
+    first = min(int(ends[0]), math.ceil(extent) - 1)
+    end = max(math.ceil(ends[-1]), first + 1)
+    # Cut at the pixels' edges too, each piece lies in one interval and in one pixel.
+    edges = np.concatenate((ends, np.arange(first + 1, end)))
+    edges.sort(kind="stable")
+    starts = np.searchsorted(edges, ends).astype(np.int32)
+    index = edges[: starts[-1]].astype(np.int32) - first
+    weights = np.diff(edges[: starts[-1] + 1]) / scale
+    parts = (weights.astype(np.float32), index, starts)
+    return first, end, csr_array(parts, shape=(length, end - first))
 
 
 def linear_weights(low: float, scale: float, length: int, extent: float) -> Weights:
@@ -176,15 +209,8 @@ def linear_weights(low: float, scale: float, length: int, extent: float) -> Weig
     index = first.astype(np.int32) + np.arange(2, dtype=np.int32)
     weights = np.concatenate((first + 1 - centre, centre - first), axis=1)
     weights[(index < 0) | (index >= extent)] = 0
-    return _matrix(index, weights, extent)
-
-
-def _matrix(index: np.ndarray, weights: np.ndarray, extent: float) -> Weights:
-    """Sparse matrix of ``(length, taps)`` pixels and their weights."""
-    last = math.ceil(extent) - 1
-    index = np.minimum(np.maximum(index, 0), last)  # outside the weight is 0
+    index = np.clip(index, 0, math.ceil(extent) - 1)
     first, end = int(index[0, 0]), int(index[-1, -1]) + 1
-    length, taps = index.shape
-    starts = np.arange(0, index.size + 1, taps, dtype=np.int32)
+    starts = np.arange(0, index.size + 1, 2, dtype=np.int32)
     parts = (weights.astype(np.float32).ravel(), (index - first).ravel(), starts)
     return first, end, csr_array(parts, shape=(length, end - first))

@@ -7,6 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from joblib import delayed
 from tqdm import tqdm
@@ -103,6 +104,7 @@ def write_crops(
     Returns:
         the task's number and how many photos it had.
     """
+    cv2.setNumThreads(1)  # the workers are as many as the cores
     affines = np.array(np.load(job.to_image, mmap_mode="r")[rows[0] : rows[-1]])
     header = np.load(job.crops, mmap_mode="r").offset
     row_bytes = 3 * job.size[0] * job.size[1]

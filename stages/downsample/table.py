@@ -1,12 +1,12 @@
 """A split's table: persons in order, read and written a block at a time.
 
-Memory does not grow with the persons, but for some 60 bytes each to order them.
+Memory does not grow with the persons, but for some 25 bytes each for their order.
 """
 
 import contextlib
 import shutil
+import struct
 import zipfile
-from array import array
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from stages.files import StageError, new_file
 
 BLOCK = 512
 """Persons that are read and written at once."""
+KEY = struct.Struct("=3q")
+"""Image id, own id, and where the entry is in the file."""
 
 
 @dataclass(frozen=True)
@@ -38,28 +40,37 @@ class Order:
     rows: np.ndarray
 
 
-def find_order(entries: Entries) -> Order:
-    """Read the annotations once and order them.
+def find_order(entries: Entries, folder: Path) -> Order:
+    """Read the annotations once and order them; ``folder`` is for what is in between.
 
     Raises:
         StageError: no person has a labelled keypoint.
     """
-    images, persons = array("q"), array("q")
-    for section, place, entry in entries.scan():
-        if section == "images":
-            images.extend((entry["id"], place))
-        elif not entry.get("iscrowd") and max(entry["keypoints"][2::3]) > 0:
-            persons.extend((entry["image_id"], entry["id"], place))
-    if not persons:
-        raise StageError(f"{entries.images_root}: no person with a labelled keypoint")
-    image_id, own_id, places = np.asarray(persons).reshape(-1, 3).T
-    order = np.lexsort((own_id, image_id))
-    image_id = image_id[order]
+    with (
+        open(folder / "images.keys", "wb") as images,
+        open(folder / "persons.keys", "wb") as persons,
+    ):
+        for section, place, entry in entries.scan():
+            if section == "images":
+                images.write(KEY.pack(entry["id"], 0, place))
+            elif not entry.get("iscrowd") and max(entry["keypoints"][2::3]) > 0:
+                persons.write(KEY.pack(entry["image_id"], entry["id"], place))
+        if not persons.tell():
+            raise StageError(
+                f"{entries.images_root}: no person with a labelled keypoint"
+            )
+    image_id, places = sorted_keys(folder / "persons.keys")
     rows = np.flatnonzero(np.append(True, image_id[1:] != image_id[:-1]))
-    known, photos = np.asarray(images).reshape(-1, 2).T
-    by_id = np.argsort(known)
-    found = by_id[np.searchsorted(known, image_id[rows], sorter=by_id)]
-    return Order(places[order], photos[found], np.append(rows, len(order)))
+    known, photos = sorted_keys(folder / "images.keys")
+    found = np.searchsorted(known, image_id[rows])
+    return Order(places, photos[found], np.append(rows, len(places)))
+
+
+def sorted_keys(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Sort a file of keys in place; gives its image ids and places, both mapped."""
+    keys = np.memmap(path, dtype=[("image", "q"), ("own", "q"), ("place", "q")])
+    keys.sort(order=["image", "own"])
+    return keys["image"], keys["place"]
 
 
 def write_columns(
