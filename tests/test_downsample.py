@@ -80,10 +80,8 @@ def test_bytes_do_not_depend_on_the_workers(work, expected, backend, jobs):
     assert left_over() == []
 
 
-@pytest.mark.slow
 def test_dask_makes_the_same_store(work, expected):
     """Its workers are processes of a cluster that is started for this."""
-    pytest.importorskip("distributed", reason="pip install distributed to run this")
     downsample(SETTINGS, STORE_FOLDER, 2, "dask")
     assert hashes(STORE_FOLDER) == expected
 
