@@ -23,6 +23,8 @@ TABLE = (
     "bbox",
     "to_image",
 )
+DETECTED = "box_score"
+"""A further column, of stores of detected boxes."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class CropStore:
         area: ``(N,)`` float64, image pixels squared.
         bbox: ``(N, 4)`` float64, x, y, w, h in image pixels.
         to_image: ``(N, 2, 3)`` float64, crop pixels -> image pixels.
+        box_score: ``(N,)`` float64, a detector's; 1 for annotated boxes.
         data_hash: of the dataset that the store was made from.
 
     Raises:
@@ -83,6 +86,9 @@ class CropStore:
             self.crops = np.load(folder / "crops.npy", mmap_mode="r")
             with np.load(folder / "table.npz", allow_pickle=False) as table:
                 columns = {name: table[name] for name in TABLE}
+                detected = DETECTED in table
+                score = table[DETECTED] if detected else np.ones(persons)
+                columns[DETECTED] = score
         except KeyError as error:
             raise ValueError(f"{folder}: no entry {error}; {remedy}") from None
         except (OSError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
@@ -121,6 +127,13 @@ class CropStore:
     def input_size(self) -> tuple[int, int]:
         """Input ``(w, h)`` in pixels."""
         return self.geometry.input_size
+
+    @property
+    def box_area(self) -> np.ndarray:
+        """Area ``(N,)`` of the box that the input shows, in image pixels squared."""
+        width, height = self.input_size
+        pixel = self.to_image[:, [0, 1], [0, 1]] * self.geometry.oversample
+        return pixel.prod(axis=1) * (width - 1) * (height - 1)
 
     @property
     def input_keypoints(self) -> np.ndarray:

@@ -44,6 +44,28 @@ def open_split(folder: Path, split: str) -> PreparedSplit:
         )
 
 
+def open_truth(folder: Path, boxes: str = "gt") -> dict:
+    """What COCO's evaluation of val compares with: ``coco`` of a ``PreparedSplit``.
+
+    Also the persons that it ignores (crowds, nobody labelled), and for detected boxes
+    the images on which nobody is. So it is as with the file that was prepared.
+
+    Args:
+        boxes: ``gt`` or ``detections``, those of the predictions.
+
+    Raises:
+        ValueError: see ``open_split``.
+    """
+    coco = open_split(folder, "val").coco
+    coco["annotations"] += coco.pop("ignored_persons", [])
+    if boxes == "detections":
+        known = {image["id"] for image in coco["images"]}
+        with Entries(folder, "val_detections") as entries:
+            found = (e for section, _, e in entries.scan() if section == "images")
+            coco["images"] += [image for image in found if image["id"] not in known]
+    return coco
+
+
 class Entries:
     """A split's images and annotations, read one by one and never all at once.
 
@@ -53,6 +75,7 @@ class Entries:
         images_root: folder that every ``file_name`` is relative to.
         data_hash: of annotations and photos of both splits.
         keypoints: names, in the order of the annotations.
+        sha256: of the annotations' file.
 
     Raises:
         ValueError: a file is missing, or the annotations are not those that were
@@ -75,8 +98,8 @@ class Entries:
         self._path = folder / part["annotations"]
         self._remedy = _remedy(folder)
         self._file = _open(self._path, folder)
-        digest = hashlib.file_digest(self._file, "sha256").hexdigest()
-        if digest != part["annotations_sha256"]:
+        self.sha256 = hashlib.file_digest(self._file, "sha256").hexdigest()
+        if self.sha256 != part["annotations_sha256"]:
             self._file.close()
             raise ValueError(
                 f"{self._path} was changed after it was prepared (its SHA-256 is not "

@@ -15,14 +15,23 @@ from plugins.datasets.crop_store import CropGeometry
 from plugins.datasets.prepared import Entries
 from stages.downsample.camera import make_geometry
 from stages.downsample.crops import Job, write_all_crops
-from stages.downsample.table import find_order, pack_columns, write_columns
+from stages.downsample.table import (
+    column_names,
+    find_order,
+    pack_columns,
+    write_columns,
+)
 from stages.downsample.unfinished import unfinished_store
 from stages.downsample.workers import start_workers
 from stages.files import StageError, hash_of, hash_of_file, write_json
 
 __all__ = ["downsample", "make_geometry"]
 
-SPLITS = ("train", "val")
+SPLITS = {
+    "gt": {"train": "train", "val": "val"},
+    "detections": {"val": "val_detections"},
+}
+"""By kind of boxes: splits of a store, and of the dataset that they are made from."""
 CODE = (crop_store.__file__, prepared.__file__, sizes.__file__)
 """What decides a store's bytes, besides this package."""
 
@@ -48,16 +57,18 @@ def downsample(
     manifest = dict(settings)
     manifest |= {"input_size": geometry.input_size, "margin": geometry.margin}
     manifest["splits"] = {}
+    splits = SPLITS[settings.get("boxes", "gt")]
     with contextlib.ExitStack() as stack:
         entries = {
-            split: stack.enter_context(open_entries(settings["data"], split))
-            for split in SPLITS
+            split: stack.enter_context(open_entries(settings["data"], source))
+            for split, source in splits.items()
         }
         manifest["data_hash"] = entries["val"].data_hash
-        key = run_hash(settings, manifest["data_hash"])
+        hashes = [manifest["data_hash"], *(e.sha256 for e in entries.values())]
+        key = run_hash(settings, hashes)
         work = stack.enter_context(unfinished_store(Path(folder), key))
         run = stack.enter_context(start_workers(backend, jobs))
-        for split in SPLITS:
+        for split in splits:
             persons = write_split(entries[split], work, split, settings, geometry, run)
             manifest["splits"][split] = {"persons": persons}
         write_json(work / "store" / "manifest.json", manifest)
@@ -83,8 +94,8 @@ def write_split(
         order = find_order(entries, aside)
     except ValueError as error:
         raise StageError(str(error)) from None
-    write_columns(entries, order, geometry, settings["padding"], aside)
-    pack_columns(aside, folder / "table.npz")
+    write_columns(entries, order, geometry, settings, aside)
+    pack_columns(aside, folder / "table.npz", column_names(settings))
     job = Job(
         (folder / "crops.npy").absolute(),
         (aside / "to_image.npy").absolute(),
@@ -107,10 +118,10 @@ def open_entries(data: str, split: str) -> Entries:
         raise StageError(str(error)) from None
 
 
-def run_hash(settings: dict, data_hash: str) -> str:
+def run_hash(settings: dict, data_hashes: list[str]) -> str:
     """Hash of settings, data and code: what an unfinished store may go on with."""
     code = [*Path(__file__).parent.glob("*.py"), *CODE]
     hashes = [hash_of_file(path) for path in sorted(map(Path, code))]
     versions = [np.__version__, PIL.__version__, features.version("libjpeg_turbo")]
     versions.append(cv2.__version__)
-    return hash_of([settings, data_hash, hashes, versions])
+    return hash_of([settings, data_hashes, hashes, versions])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plugins.datasets.crop_store import TABLE, CropGeometry
+from plugins.datasets.crop_store import DETECTED, TABLE, CropGeometry
 from plugins.datasets.prepared import Entries
 from stages.downsample.camera import crop_to_image
 from stages.files import StageError, new_file
@@ -53,7 +53,9 @@ def find_order(entries: Entries, folder: Path) -> Order:
         for section, place, entry in entries.scan():
             if section == "images":
                 images.write(KEY.pack(entry["id"], 0, place))
-            elif not entry.get("iscrowd") and max(entry["keypoints"][2::3]) > 0:
+            elif DETECTED in entry or (
+                not entry.get("iscrowd") and max(entry["keypoints"][2::3]) > 0
+            ):
                 persons.write(KEY.pack(entry["image_id"], entry["id"], place))
         if not persons.tell():
             raise StageError(
@@ -74,19 +76,21 @@ def sorted_keys(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def write_columns(
-    entries: Entries, order: Order, geometry: CropGeometry, padding: float, folder: Path
+    entries: Entries, order: Order, geometry: CropGeometry, settings: dict, folder: Path
 ) -> None:
     """Write the table's columns into ``folder``, each as an array's file."""
+    padding, names = settings["padding"], column_names(settings)
     persons = len(order.persons)
     with contextlib.ExitStack() as stack:
         files = {
             name: stack.enter_context(open(folder / f"{name}.npy", "wb"))
-            for name in TABLE
+            for name in names
         }
         for start in range(0, persons, BLOCK):
             places = order.persons[start : start + BLOCK].tolist()
             block = make_table([entries.read(p) for p in places], geometry, padding)
-            for name, column in block.items():
+            for name in names:
+                column = block[name]
                 if start == 0:
                     header = np.lib.format.header_data_from_array_1_0(column)
                     header |= {"shape": (persons, *column.shape[1:])}
@@ -105,7 +109,7 @@ def make_table(
     scale, shift = to_image[:, [0, 1], [0, 1]], to_image[:, :, 2]
     visible = labels[..., 2].astype(np.uint8)
     points = (labels[..., :2] - shift[:, None]) / scale[:, None]
-    columns = {
+    return {
         "annotation_id": np.array([a["id"] for a in annotations], dtype=np.int64),
         "image_id": np.array([a["image_id"] for a in annotations], dtype=np.int64),
         "keypoints": np.where(visible[..., None] > 0, points, 0.0),
@@ -113,17 +117,23 @@ def make_table(
         "area": np.array([a["area"] for a in annotations], dtype=np.float64),
         "bbox": bbox,
         "to_image": to_image,
+        DETECTED: np.array([a.get(DETECTED, 1) for a in annotations], dtype=np.float64),
     }
-    return {name: columns[name] for name in TABLE}
 
 
-def pack_columns(folder: Path, path: Path) -> None:
+def column_names(settings: dict) -> tuple[str, ...]:
+    """Columns of a store's table; ``settings`` as in params.yaml."""
+    detected = settings.get("boxes", "gt") == "detections"
+    return (*TABLE, DETECTED) if detected else TABLE
+
+
+def pack_columns(folder: Path, path: Path, names: tuple[str, ...]) -> None:
     """Pack the columns' files into the table ``path``, as np.savez does.
 
     Without the time of day, so that the same table is the same bytes.
     """
     with new_file(path, "wb") as handle, zipfile.ZipFile(handle, "w") as archive:
-        for name in TABLE:
+        for name in names:
             entry = zipfile.ZipInfo(f"{name}.npy")
             with (
                 open(folder / entry.filename, "rb") as column,

@@ -1,6 +1,7 @@
 """The stage evaluate: every decoder that fits a trained cell, by COCO's AP.
 
-Ground-truth boxes, flip test, keypoints back in the pixels of the original images.
+Annotated or detected boxes, flip test, keypoints back in the pixels of the original
+images.
 """
 
 from plugins import mmpose_compat

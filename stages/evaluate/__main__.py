@@ -1,6 +1,7 @@
 """``python -m stages.evaluate CELL``: measure a trained cell with all its decoders.
 
-Writes metrics.csv (a row per decoder), per_keypoint.csv and predictions.npz.
+Writes metrics.csv (a row per decoder and kind of boxes), per_keypoint.csv,
+predictions.npz and, of detected boxes, predictions_detections.npz.
 """
 
 import argparse
@@ -11,17 +12,18 @@ import pandas as pd
 
 from plugins.datasets.crop_store import CropStore
 from plugins.datasets.keypoint_sets import COCO17
-from plugins.datasets.prepared import open_split
+from plugins.datasets.prepared import open_truth
 from plugins.metrics import mean_labelled
 from stages.evaluate.coco import COCO_STATS, coco_metrics
 from stages.evaluate.describe import describe
+from stages.evaluate.detections import evaluate_boxes, open_boxes
 from stages.evaluate.keypoints import (
     coarse_errors,
     compare_keypoints,
     per_keypoint,
     person_oks,
 )
-from stages.evaluate.predict import fitting_decoders, load_model, predict
+from stages.evaluate.predict import fitting_decoders, load_model, predict, speeds
 from stages.files import StageError, load_params, new_folder, run_stage
 
 
@@ -38,13 +40,16 @@ def evaluate(key: str, cell: dict, checkpoint: Path, folder: Path) -> pd.DataFra
         StageError: the checkpoint is missing, broken, or of other settings or data.
     """
     settings = cell["evaluate"]
-    if settings["boxes"] != "gt":
-        raise StageError(f"{key}: evaluate.boxes={settings['boxes']}: expected gt")
+    if settings["boxes"] not in ("gt", "detections"):
+        raise StageError(
+            f"{key}: evaluate.boxes={settings['boxes']}: expected gt or detections"
+        )
     try:
         store = CropStore(Path("data/stores") / cell["store"] / "val")
-        truth = open_split(Path("data") / cell["data"], "val")
+        truth = open_truth(Path("data") / cell["data"])
     except ValueError as error:
         raise StageError(f"{key}: {error}") from None
+    boxes = open_boxes(key, cell, store)
     model = load_model(key, cell, checkpoint, store)
     own = cell["train"]["method"]["codec"]["name"]
     decoders = fitting_decoders(own, model.head.codec)
@@ -54,20 +59,23 @@ def evaluate(key: str, cell: dict, checkpoint: Path, folder: Path) -> pd.DataFra
     rows, tables, similarity = [], [], []
     for name, (keypoints, scores) in predictions.items():
         detail = compare_keypoints(store, keypoints, COCO17)
-        row = {"decoder": name, "own_decoder": name == own}
-        row |= coco_metrics(truth.coco, store, keypoints, scores, COCO17)
+        row = {"decoder": name, "boxes": "gt"}
+        row |= coco_metrics(truth, store, keypoints, scores, COCO17)
         row["PCK"] = 100 * mean_labelled(detail["correct"], store.visible)
         row["error_px"] = mean_labelled(detail["input_px"], store.visible)
-        row["persons_per_s"] = len(store) / (seconds["network"] + seconds[name])
-        row["network_s"], row["decoder_s"] = seconds["network"], seconds[name]
-        rows.append(common | row)
+        rows.append(row | speeds(seconds, name, len(store)))
         tables.append(per_keypoint(name, detail, store, COCO17))
         similarity.append(person_oks(detail["oks"], store.visible))
     coarse = {}
     if peaks is not None:
         coarse["coarse_errors"] = coarse_errors(store, peaks, model.head.codec)
+    if boxes is not None:
+        detected, found = evaluate_boxes(model, boxes, decoders, cell, COCO17)
+        rows += detected
     with new_folder(folder) as aside:
-        frame = pd.DataFrame(rows)
+        frame = pd.DataFrame(
+            common | {"own_decoder": row["decoder"] == own} | row for row in rows
+        )
         frame.to_csv(aside / "metrics.csv", index=False)
         pd.concat(tables).to_csv(aside / "per_keypoint.csv", index=False)
         np.savez_compressed(
@@ -75,11 +83,13 @@ def evaluate(key: str, cell: dict, checkpoint: Path, folder: Path) -> pd.DataFra
             annotation_id=store.annotation_id,
             image_id=store.image_id,
             decoders=np.array(list(predictions)),
-            keypoints=np.stack([k for k, _ in predictions.values()]).astype(np.float32),
-            scores=np.stack([s for _, s in predictions.values()]).astype(np.float32),
+            keypoints=np.stack([k for k, _ in predictions.values()]),
+            scores=np.stack([s for _, s in predictions.values()]),
             oks=np.stack(similarity),
             **coarse,
         )
+        if boxes is not None:
+            np.savez_compressed(aside / "predictions_detections.npz", **found)
     return frame
 
 
@@ -91,7 +101,7 @@ def main() -> None:
     cell = load_params("cells", key)
     checkpoint = Path("runs") / key / "checkpoint.pth"
     frame = evaluate(key, cell, checkpoint, Path("results/cells") / key)
-    columns = ["decoder", *COCO_STATS, "PCK", "error_px"]
+    columns = ["boxes", "decoder", *COCO_STATS, "PCK", "error_px"]
     print(frame[columns].to_string(index=False, float_format="{:.2f}".format))
 
 

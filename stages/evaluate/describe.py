@@ -25,7 +25,6 @@ def describe(
     return {
         "key": key,
         **{name: cell[name] for name in names},
-        "boxes": cell["evaluate"]["boxes"],
         "parameters": parameters,
         "gmacs": gmacs,
         "device": str(next(model.parameters()).device),

@@ -61,6 +61,7 @@ def predict(
 ]:
     """Keypoints ``(N, K, 2)`` in image pixels and scores ``(N, K)`` of each decoder.
 
+    In float32, as they are written: who reads them measures what was measured here.
     Also the seconds that the network and each decoder took, and the largest cell
     ``(N, K, 2)`` of each map where the network gives maps.
     """
@@ -80,8 +81,19 @@ def predict(
     for name, parts in found.items():
         keypoints = np.concatenate([keypoints for keypoints, _ in parts])
         scores = np.concatenate([scores for _, scores in parts])
-        predictions[name] = store.to_image_pixels(keypoints), scores
+        placed = store.to_image_pixels(keypoints).astype(np.float32)
+        predictions[name] = placed, scores.astype(np.float32)
     return predictions, seconds, np.concatenate(peaks) if peaks else None
+
+
+def speeds(seconds: dict[str, float], decoder: str, persons: int) -> dict[str, float]:
+    """Columns of metrics.csv: what the network and one decoder took."""
+    network, own = seconds["network"], seconds[decoder]
+    return {
+        "persons_per_s": persons / (network + own),
+        "network_s": network,
+        "decoder_s": own,
+    }
 
 
 def _timed(

@@ -18,7 +18,13 @@ from stages.plan.compose import (
     makes_a_difference,
     start_choices,
 )
-from stages.plan.parts import NO_START, find_code, find_starts
+from stages.plan.parts import (
+    NO_BOXES,
+    NO_DETECTIONS,
+    NO_START,
+    find_code,
+    find_starts,
+)
 
 IN_KEY = ("data", "size", "upscale", "backbone", "method", "seed")
 """Axes that every key shows; others appear in it where they are not the default."""
@@ -27,6 +33,8 @@ TRAIN = (
     "seed", "cache",
 )  # fmt: skip
 """Settings that a training depends on."""
+NOT_IN_KEY = ("evaluate.boxes", "evaluate.box_threshold")
+"""The same trained cell: detected boxes are rows beside those of annotated ones."""
 HEADER = """\
 # Generated from conf/ by: python -m stages.plan{arguments}
 # Do not edit: change conf/ and run it again.
@@ -69,7 +77,8 @@ def add_cell(params: dict, choices: dict[str, str]) -> str:
     extras = [
         describe_choice(name, value)
         for name, value in sorted(choices.items())
-        if name.partition(".")[0] not in IN_KEY[:1] and name not in IN_KEY
+        if name.partition(".")[0] not in IN_KEY[:1]
+        if name not in (*IN_KEY, *NOT_IN_KEY)
         if makes_a_difference(choices, name)
     ]
     camera = [extra for extra in extras if extra.startswith("store_")]
@@ -90,14 +99,36 @@ def add_cell(params: dict, choices: dict[str, str]) -> str:
         "seed": settings["seed"],
         "code": find_code(settings),
         "init": NO_START,
+        "detections": NO_BOXES,
         "train": train,
         "evaluate": settings["evaluate"],
     }
-    size = {"data": data["name"], "size": settings["size"]}
+    crops = {"data": data["name"], "size": settings["size"]} | settings["store"]
     add(params["data"], data["name"], data)
-    add(params["stores"], store, size | settings["store"])
+    add(params["stores"], store, crops)
+    if detects(config):
+        boxes = f"{store}-detections"
+        add(params["stores"], boxes, crops | {"boxes": "detections"})
+        cell["detections"] = f"data/stores/{boxes}"
     add(params["cells"], key, cell)
     return key
+
+
+def detects(config: DictConfig) -> bool:
+    """Whether a cell is evaluated on detected boxes too.
+
+    Raises:
+        StageError: there are none, or ``evaluate.boxes`` is neither kind.
+    """
+    boxes = config.evaluate.boxes
+    if boxes not in ("gt", "detections"):
+        raise StageError(f"evaluate.boxes={boxes}: expected gt or detections")
+    if boxes == "detections" and not config.data.get("detections"):
+        raise StageError(
+            "evaluate.boxes=detections: data.detections is not set; expected a COCO "
+            "results file of boxes on val's images"
+        )
+    return boxes == "detections"
 
 
 def describe_data(config: DictConfig) -> dict:
@@ -107,6 +138,7 @@ def describe_data(config: DictConfig) -> dict:
         data["name"] = re.sub(r"\W+", "_", Path(data["root"]).resolve().name)
     if not re.fullmatch(r"\w+", data["name"]):
         raise StageError(f"data.name={data['name']}: expected letters, digits and _")
+    data["depends_detections"] = data.get("detections") or NO_DETECTIONS
     # DVC removes a stage's outputs before it runs.
     written = (Path("data") / data["name"]).resolve()
     read = Path(data.get("root", "/")).resolve()

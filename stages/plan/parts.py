@@ -7,6 +7,10 @@ from stages.plan.compose import CONF
 
 NO_START = "plugins/hooks/start.py"
 """What a cell from scratch depends on in place of a checkpoint."""
+NO_DETECTIONS = "stages/prepare/detections.py"
+"""The same in place of a file of detected boxes."""
+NO_BOXES = "stages/evaluate/detections.py"
+"""The same in place of a store of their crops."""
 NO_AUXILIARY = "plugins/losses/common/objective.py"
 
 

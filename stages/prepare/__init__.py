@@ -10,6 +10,7 @@ import joblib
 
 from stages.files import StageError, hash_of, hash_of_file, new_folder, write_json
 from stages.prepare.coco_dir import find_split
+from stages.prepare.detections import read_detections
 from stages.prepare.splits import (
     DATASET,
     Split,
@@ -21,6 +22,8 @@ from stages.prepare.splits import (
 )
 
 SPLITS = ("train", "val")
+DETECTIONS = "val_detections"
+"""Boxes of a person detector on val's images, as a split of their own."""
 SOURCES = ("synthetic", "coco_dir")
 
 
@@ -40,9 +43,12 @@ def prepare(settings: dict, folder: Path, jobs: int | None = None) -> dict:
     strict = settings.get("strict", True)
     with new_folder(folder) as aside:
         files = {name: _files(settings, name, aside, jobs) for name in SPLITS}
-        _refuse_overlap(files, folder)
+        detections = settings.get("detections")
+        _refuse_overlap(files, detections, folder)
         # All annotations before the first photo: they take seconds, photos minutes.
-        splits = {name: read_split(files[name]) for name in SPLITS}
+        splits = {name: read_split(files[name], name == "val") for name in SPLITS}
+        if detections:
+            splits[DETECTIONS] = read_detections(Path(detections), splits["val"])
         _raise_or_go_on(splits, strict)
         for name, split in splits.items():
             check_split_photos(split, name, jobs)
@@ -72,14 +78,18 @@ def _files(settings: dict, split: str, aside: Path, jobs: int) -> SplitFiles:
     raise StageError(f"source is {source!r}, expected one of: {', '.join(SOURCES)}")
 
 
-def _refuse_overlap(files: dict[str, SplitFiles], folder: Path) -> None:
+def _refuse_overlap(
+    files: dict[str, SplitFiles], detections: str | None, folder: Path
+) -> None:
+    paths = [Path(detections)] if detections else []
     for split in files.values():
-        for path in (split.annotations, split.images):
-            if path.resolve().is_relative_to(folder.resolve()):
-                raise StageError(
-                    f"{path} lies in {folder}, which this stage replaces: set another "
-                    "name for the prepared dataset, or move the source"
-                )
+        paths += [split.annotations, split.images]
+    for path in paths:
+        if path.resolve().is_relative_to(folder.resolve()):
+            raise StageError(
+                f"{path} lies in {folder}, which this stage replaces: set another "
+                "name for the prepared dataset, or move the source"
+            )
 
 
 def _raise_or_go_on(splits: dict[str, Split], strict: bool) -> None:
@@ -107,10 +117,12 @@ def _write(settings: dict, splits: dict[str, Split], aside: Path, name: str) -> 
         write_annotations(split, aside / relative)
         sha256 = hash_of_file(aside / relative)
         described[split_name] = describe_split(split, relative, sha256)
-    # Contents alone, so that the hash is the same wherever the photos lie.
+    # Contents alone, so that the hash is the same wherever the photos lie; without the
+    # detections, which no model is trained on.
     contents = {
-        split_name: [part["annotations_sha256"], part["images_sha256"]]
-        for split_name, part in described.items()
+        split: [part["annotations_sha256"], part["images_sha256"]]
+        for split, part in described.items()
+        if split in SPLITS
     }
     manifest = {
         "name": settings.get("name") or name,

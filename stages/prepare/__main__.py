@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from stages.files import StageError, load_params, run_stage
-from stages.prepare import prepare
+from stages.prepare import DETECTIONS, prepare
 
 DATA = Path("data")
 
@@ -22,8 +22,9 @@ def main() -> None:
     print(f"{DATA / name}: data hash {manifest['data_hash']}")
     for split, part in manifest["splits"].items():
         notes = part["skipped"] | part["warnings"]
+        noun = "boxes" if split == DETECTIONS else "persons"
         print(
-            f"  {split}: {part['persons']} persons in {part['images']} photos, "
+            f"  {split}: {part['persons']} {noun} in {part['images']} photos, "
             f"{part['labelled_keypoints']} labelled keypoints"
             + "".join(f"\n    {count} x {kind}" for kind, count in notes.items())
         )

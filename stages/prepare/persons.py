@@ -58,6 +58,18 @@ def check_persons(coco: dict, known: Known, findings: Findings) -> list[dict]:
     ]
 
 
+def find_fault(
+    annotation: object, position: int, known: Known, first_use: dict[int, int]
+) -> tuple[str, str] | None:
+    """Kind and message of the first broken rule about ids, or about structure.
+
+    Args:
+        first_use: position by id of the annotations before; this one is added.
+    """
+    fault = _reference_fault(annotation, position, known, first_use)
+    return fault or _shape_fault(annotation)
+
+
 def _name(annotation: object, position: int) -> str:
     if isinstance(annotation, dict) and is_id(annotation.get("id")):
         return f"annotation {annotation['id']}"

@@ -10,6 +10,7 @@ from pathlib import Path
 from stages.files import StageError, new_file
 from stages.prepare.coco_file import check_images, person_category, read_coco
 from stages.prepare.findings import Findings
+from stages.prepare.ignored import IGNORED, find_ignored
 from stages.prepare.persons import Known, check_persons
 from stages.prepare.photos import check_photos
 
@@ -41,6 +42,7 @@ class Split:
     Attributes:
         extra: what the file holds besides images, annotations and categories.
         category: the category of persons.
+        sound: all sound entries of images, by id.
         images: entries of the images that have a person, in the order of the file.
         persons: sound annotations, in the order of the file.
         digests: SHA-256 of each image's file, once the photos are checked.
@@ -50,13 +52,18 @@ class Split:
     findings: Findings
     extra: dict
     category: dict
+    sound: dict[int, dict]
     images: list[dict]
     persons: list[dict]
     digests: list[str] = field(default_factory=list)
 
 
-def read_split(files: SplitFiles) -> Split:
+def read_split(files: SplitFiles, keep_ignored: bool = False) -> Split:
     """Read and check the annotations; no photo is opened.
+
+    Args:
+        files: of the split.
+        keep_ignored: whether ``extra`` gets the persons that COCO's evaluation ignores.
 
     Raises:
         StageError: the file as a whole cannot be used.
@@ -74,9 +81,11 @@ def read_split(files: SplitFiles) -> Split:
     extra = {
         key: value
         for key, value in coco.items()
-        if key not in ("images", "annotations", "categories")
+        if key not in ("images", "annotations", "categories", IGNORED)
     }
-    return Split(files, findings, extra, category, kept, persons)
+    if keep_ignored and (ignored := find_ignored(coco, known)):
+        extra[IGNORED] = ignored
+    return Split(files, findings, extra, category, images, kept, persons)
 
 
 def check_split_photos(split: Split, name: str, jobs: int) -> None:
