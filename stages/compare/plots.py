@@ -46,6 +46,7 @@ def error_vs_size(results: Results) -> Figure:
     at 64x48 is four times as large, relative to the person, as one at 256x192.
     """
     own, styles, labels = _own(results)
+    own = own.dropna(subset="error_px")  # undefined for detected boxes
     if own.empty:
         return empty_figure(NOTHING)
     panels = blocks(own)

@@ -7,6 +7,7 @@ from stages.compare.metrics import METRICS
 from stages.compare.published import matching, read_published
 from stages.compare.rows import BLOCK, Results
 
+BOXES = {"gt": "ground-truth boxes", "detections": "detected boxes"}
 SERIES = [*BLOCK, "size", "pixels", "method", "label", "decoder", "own_decoder"]
 
 
@@ -67,8 +68,7 @@ def name_block(block: tuple) -> str:
     if named["upscale"] != "none":
         parts.insert(1, f"upscaled by {named['upscale']}")
     if "boxes" in named:
-        boxes = "ground-truth" if named["boxes"] == "gt" else named["boxes"]
-        parts.append(f"{boxes} boxes")
+        parts.append(BOXES.get(named["boxes"], f"{named['boxes']} boxes"))
     return ", ".join(parts)
 
 
