@@ -85,6 +85,20 @@ def test_the_backbone_alone(make_model, tmp_path):
     assert "from scratch" not in said
 
 
+@pytest.mark.parametrize("part", ["all", "backbone"])
+def test_weights_of_a_bare_backbone_fit(make_model, tmp_path, part):
+    """As ImageNet's are: no pose estimator's names, and a classifier besides."""
+    model, other = make_model(0), make_model(1)
+    bare = {
+        name.removeprefix("backbone."): value
+        for name, value in other.state_dict().items()
+        if name.startswith("backbone.")
+    }
+    torch.save(bare | {"classifier.weight": torch.ones(3, 3)}, tmp_path / "w.pth")
+    start_from(model, tmp_path / "w.pth", part)
+    assert taken(model, other) == numbers(model, "backbone.")
+
+
 def test_what_a_loss_has_learnt_is_not_taken_over(make_model, tmp_path):
     """RLE's flow, CAL's density and balanced weights belong to their own training."""
     for method in ("rle", "cal"):

@@ -12,6 +12,8 @@ from plugins.distributed import unwrapped
 
 OWN = ("head.objective.", "data_preprocessor.")
 """What belongs to a training and is never taken over."""
+PARTS = ("backbone.", "head.")
+"""How names begin in a pose estimator; ImageNet's are those of the backbone alone."""
 
 
 @HOOKS.register_module()
@@ -51,6 +53,8 @@ class ProgressHook(Hook):
 def start_from(model: torch.nn.Module, path: Path, part: str) -> str:
     """Load the tensors of a checkpoint that have a namesake of the same shape.
 
+    That of a backbone alone fits too, such as ImageNet's in HRNet's names.
+
     Returns:
         One line that says how many were taken, and which were not.
 
@@ -63,6 +67,8 @@ def start_from(model: torch.nn.Module, path: Path, part: str) -> str:
         found = {name: v for name, v in found.items() if isinstance(v, torch.Tensor)}
     except Exception as error:  # a broken file raises many kinds
         raise ValueError(f"init {path}: not readable as weights ({error})") from None
+    if not any(name.startswith(PARTS) for name in found):
+        found = {f"backbone.{name}": v for name, v in found.items()}
     own = model.state_dict()
     own = {name: v for name, v in own.items() if not name.startswith(OWN)}
     if part == "backbone":

@@ -10,13 +10,21 @@ from omegaconf import DictConfig, OmegaConf
 
 from stages.files import StageError
 
+EXPERIMENT = "+experiment"
+GRIDS = ("grid", EXPERIMENT)
+"""What names the cells, on the command line."""
 CONF = Path(__file__).parents[2] / "conf"
 
 
 def enumerate_cells(overrides: list[str]) -> tuple[list[dict[str, str]], dict]:
     """Overrides of each cell, name -> value, from the grid and the command line.
 
-    Also the grid's ``start``: what differs in the cell that ``init: start`` means.
+    Also the grid's ``start``: what differs in the cell that ``init: start`` means. An
+    experiment is a grid in which each method has its published settings, so that
+    methods on the command line choose among its own.
+
+    Raises:
+        StageError: the experiment has none of these methods.
     """
     given: dict[str, list[str]] = {}
     for override in OverridesParser.create().parse_overrides(overrides):
@@ -25,14 +33,21 @@ def enumerate_cells(overrides: list[str]) -> tuple[list[dict[str, str]], dict]:
             given[name] = list(override.sweep_string_iterator())
         else:
             given[name] = [override.get_value_element_as_str()]
-    chosen = given.pop("grid", [])
-    grid = compose("config", [f"grid={chosen[0]}"] if chosen else []).grid
+    chosen = {name: given.pop(name)[0] for name in GRIDS if name in given}
+    grid = compose("config", [f"{name}={value}" for name, value in chosen.items()]).grid
+    methods = given.pop("method") if EXPERIMENT in chosen and "method" in given else []
     cells = []
     for product in OmegaConf.to_container(grid.products):
         axes = {name: [str(v) for v in values] for name, values in product.items()}
         axes |= given
+        if methods:
+            axes["method"] = [name for name in axes["method"] if name in methods]
         for values in itertools.product(*axes.values()):
             cells.append(dict(zip(axes, values, strict=True)))
+    if not cells:
+        raise StageError(
+            f"{EXPERIMENT}={chosen[EXPERIMENT]} has no method {', '.join(methods)}"
+        )
     return cells, OmegaConf.to_container(grid.get("start") or OmegaConf.create())
 
 

@@ -126,7 +126,7 @@ def detects(config: DictConfig) -> bool:
     if boxes == "detections" and not config.data.get("detections"):
         raise StageError(
             "evaluate.boxes=detections: data.detections is not set; expected a COCO "
-            "results file of boxes on val's images"
+            "results file of boxes on val's images (or evaluate.boxes=gt)"
         )
     return boxes == "detections"
 
