@@ -18,4 +18,4 @@ def end_with_parent(parent: int | None = None) -> None:
         set_parent_death_signal = 1
         ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
         if parent is not None and os.getppid() != parent:
-            sys.exit(f"process {parent} has ended")
+            sys.exit(f"process {parent}, which started this one, has ended")

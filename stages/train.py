@@ -1,8 +1,8 @@
 """``python -m stages.train CELL``: train one cell of params.yaml.
 
 MMEngine's Runner trains MMPose's top-down estimator. A killed training goes on from its
-last finished epoch; its state lies in .work/ under the hash of everything that it
-depends on, so that a changed setting starts anew.
+last saved state, at most TRAIN_SAVE_SECONDS (10) old, which lies in .work/ under the
+hash of everything that it depends on, so that a changed setting starts anew.
 
 ``torchrun --nproc-per-node 4 -m stages.train CELL`` trains it on four GPUs, to the same
 result: they share every batch.
@@ -11,9 +11,7 @@ result: they share every batch.
 import argparse
 import contextlib
 import csv
-import fcntl
-import shutil
-from collections.abc import Iterator
+import os
 from pathlib import Path
 
 from plugins import mmpose_compat
@@ -31,8 +29,9 @@ from plugins.datasets.cache import choose_cache  # noqa: E402
 from plugins.datasets.crop_store import CropStore  # noqa: E402
 from plugins.distributed import distribute, launched, unwrapped  # noqa: E402
 from plugins.hooks.history import HistoryHook  # noqa: E402
-from plugins.hooks.resume import ResumeHook, save_checkpoint  # noqa: E402
+from plugins.hooks.resume import ResumeHook  # noqa: E402
 from plugins.hooks.start import ProgressHook, StartHook  # noqa: E402
+from plugins.hooks.states import save_checkpoint  # noqa: E402
 from plugins.model import build_model  # noqa: E402
 from plugins.step import build_optimizer, prepare_model  # noqa: E402
 from stages.files import (  # noqa: E402
@@ -40,12 +39,18 @@ from stages.files import (  # noqa: E402
     hash_of,
     hash_of_file,
     load_params,
-    new_folder,
     run_stage,
 )
-from stages.processes import end_with_parent  # noqa: E402
+from stages.finished import copy_finished, finishing, is_finished  # noqa: E402
+from stages.locks import only_one  # noqa: E402
 
 SCRATCH = Path(".work/train")
+SAVE_SECONDS = "TRAIN_SAVE_SECONDS"
+"""Environment variable: seconds between two saved states, which no result depends on.
+
+A state of the smallest network takes 60 ms to write: 17 % of an epoch of 256 persons,
+and 0.6 % of ten seconds.
+"""
 
 
 def train(key: str, settings: dict, store: Path, folder: Path) -> None:
@@ -61,28 +66,30 @@ def train(key: str, settings: dict, store: Path, folder: Path) -> None:
         StageError: unreadable store, unknown plugin, a second training of this cell.
     """
     try:
-        training, validation = CropStore(store / "train"), CropStore(store / "val")
-        start = find_start(settings["init"])
-        scratch = SCRATCH / f"{key}-{run_hash(settings, training.data_hash, start)}"
+        stores = CropStore(store / "train"), CropStore(store / "val")
+        start, data_hash = find_start(settings["init"]), stores[0].data_hash
+        scratch = SCRATCH / f"{key}-{run_hash(settings, data_hash, start)}"
         first = is_main_process()
-        with only_one(scratch, key) if first else contextlib.nullcontext():
-            parts = (training, validation, start, scratch)
-            runner, history = make_runner(settings, *parts)
-            runner.train()
-            if not first:
-                return
-            with new_folder(folder) as aside:
-                write_history(history.rows, aside / "history.csv")
-                checkpoint = {
-                    "key": key,
-                    "config_hash": hash_of(settings),
-                    "data_hash": training.data_hash,
-                    "state_dict": unwrapped(runner.model).state_dict(),
-                }
-                save_checkpoint(checkpoint, aside / "checkpoint.pth")
-            shutil.rmtree(scratch)
+        with lock_cell(key) if first else contextlib.nullcontext():
+            if not is_finished(scratch):
+                runner, history = make_runner(settings, *stores, start, scratch)
+                runner.train()
+                if first:
+                    made_from = {"key": key, "config_hash": hash_of(settings)}
+                    made_from["data_hash"] = data_hash
+                    with finishing(scratch) as aside:
+                        write_history(history.rows, aside / "history.csv")
+                        save_weights(runner.model, made_from, aside / "checkpoint.pth")
+            if first:
+                copy_finished(scratch, folder)
     except (ValueError, TypeError, FloatingPointError) as error:
         raise StageError(f"{key}: {error}") from error
+
+
+def lock_cell(key: str) -> contextlib.AbstractContextManager:
+    """One training of a cell at a time."""
+    message = f"{key}: another process is training this cell"
+    return only_one(SCRATCH / f"{key}.lock", message)
 
 
 def find_start(init: dict) -> Path | None:
@@ -138,7 +145,7 @@ def make_runner(
             StartHook(start, settings["init"]["part"]),
             ProgressHook(),
             history,
-            ResumeHook(scratch, history),
+            ResumeHook(scratch, history, float(os.environ.get(SAVE_SECONDS, 10))),
         ],
         randomness=dict(seed=seed),
         log_level="WARNING",
@@ -154,22 +161,10 @@ def run_hash(settings: dict, data_hash: str, start: Path | None) -> str:
     return hash_of([settings, data_hash, weights, hashes])
 
 
-@contextlib.contextmanager
-def only_one(scratch: Path, key: str) -> Iterator[None]:
-    """Hold the cell's lock; the kernel lets go of it however the process ends.
-
-    Raises:
-        StageError: another process trains this cell.
-    """
-    scratch.mkdir(parents=True, exist_ok=True)
-    with open(SCRATCH / f"{key}.lock", "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StageError(
-                f"{key}: another process is training this cell; wait for it or end it"
-            ) from None
-        yield
+def save_weights(model: torch.nn.Module, made_from: dict, path: Path) -> None:
+    """Write a checkpoint: the weights, and what they were trained with."""
+    weights = {"state_dict": unwrapped(model).state_dict()}
+    save_checkpoint(made_from | weights, path)
 
 
 def write_history(rows: list[dict], path: Path) -> None:
@@ -185,7 +180,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="stages.train", description=__doc__)
     parser.add_argument("cell", help="key of params.yaml under cells")
     key = parser.parse_args().cell
-    end_with_parent()
     try:
         with launched():
             cell = load_params("cells", key)

@@ -7,7 +7,7 @@ import torch
 from scipy.stats import multivariate_normal
 
 from plugins.datasets.crop_store import CropStore
-from plugins.hooks.resume import save_checkpoint
+from plugins.hooks.states import save_checkpoint
 from plugins.inference import store_outputs
 from plugins.model import build_model
 from stages.compare.codec_report import coarse, histograms, panels, report, views

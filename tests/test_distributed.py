@@ -28,10 +28,12 @@ from plugins import distributed
 from plugins.codecs import build_codec
 from plugins.datasets.batches import EpochBatches
 from plugins.distributed import GlobalBatchNorm2d, launched
+from plugins.hooks import resume
 from plugins.hooks.resume import ResumeHook
 from plugins.losses.common.objective import Objective
 from plugins.model import build_model
-from stages.train import SCRATCH, only_one, train
+from stages.finished import FOLDER
+from stages.train import SAVE_SECONDS, SCRATCH, lock_cell, train
 from tests.random_outputs import SIZE, make_batch, random_outputs
 from tests.test_losses import BONE, EVERY, NONE
 
@@ -48,6 +50,7 @@ def server():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{TOP}{os.pathsep}{TOP / 'tests'}")
         patch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+        patch.setenv(SAVE_SECONDS, "0")
         forkserver.ensure_running()
 
 
@@ -59,6 +62,7 @@ def work(tiny_work, tmp_path, monkeypatch) -> Path:
     for name in ("plugins", "stages"):
         (tmp_path / name).symlink_to(TOP / name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(SAVE_SECONDS, "0")
     return tmp_path
 
 
@@ -304,6 +308,7 @@ def assert_same_training(one: str, other: str) -> None:
 def test_two_processes_train_as_one(work, make_settings, name):
     settings = make_settings(name)
     assert run(1, train_cell, settings, "one") == [None]
+    shutil.rmtree(SCRATCH)
     assert run(2, train_cell, settings, "two") == [None, None]
     assert_same_training("one", "two")
 
@@ -313,18 +318,20 @@ def test_a_killed_training_goes_on_with_any_number_of_processes(work, make_setti
     settings = make_settings("flow")
     settings = settings | {"schedule": settings["schedule"] | {"epochs": 3}}
     assert run(1, train_cell, settings, "one") == [None]
+    shutil.rmtree(SCRATCH)
     first, second = run(2, train_cell, settings, "two", 1)
     assert "its own failure" in second and "its own failure" not in first
     assert not Path("two").exists()
     (state,) = SCRATCH.glob("*/epoch_*.pth")
-    assert state.name == "epoch_00001.pth"
+    assert state.name.startswith("epoch_00001_0000000-")
     shutil.copytree(SCRATCH, "kept")
     assert run(2, train_cell, settings, "two") == [None, None]
-    shutil.copytree("kept", SCRATCH, dirs_exist_ok=True)
+    shutil.rmtree(SCRATCH)
+    shutil.copytree("kept", SCRATCH)
     assert run(1, train_cell, settings, "alone") == [None]
     for folder in ("two", "alone"):
         assert_same_training("one", folder)
-    assert list(SCRATCH.glob("*/*")) == []
+    assert [path.name for path in SCRATCH.glob("*/*")] == [FOLDER]
 
 
 @pytest.mark.slow
@@ -333,7 +340,7 @@ def test_every_process_must_find_the_same_state(work, make_settings):
     run(2, train_cell, settings, "two", 1)
     first, second = run(2, _train_apart, settings)
     assert (
-        "StageError: cell: processes go on from epochs 1 and 0; .work/train/cell-"
+        "StageError: cell: processes go on from steps 2 and 0; .work/train/cell-"
         in (second)
     )
     assert first is not None
@@ -342,7 +349,7 @@ def test_every_process_must_find_the_same_state(work, make_settings):
 def _train_apart(settings: dict) -> None:
     """As on two machines that do not share their files."""
     if get_rank() == 1:
-        ResumeHook._states = lambda self: []
+        resume.load_state = lambda folder, say: None
     train_cell(settings, "two")
 
 
@@ -402,7 +409,7 @@ def say(*arguments: str) -> tuple[int, str]:
 def test_what_is_wrong_is_said_once(command_line):
     status, said = say("nothing")
     assert status != 0 and said.count("error: params.yaml: no 'nothing'") == 1
-    with only_one(SCRATCH / "other", KEY):
+    with lock_cell(KEY):
         status, said = say(KEY)
     assert status != 0 and said.count("another process is training this cell") == 1
     assert not Path("runs").exists()

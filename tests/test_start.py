@@ -11,7 +11,7 @@ from plugins.hooks.start import StartHook, start_from
 from plugins.losses.common.objective import Objective
 from plugins.model import build_model
 from stages.files import StageError
-from stages.train import find_start, train
+from stages.train import SAVE_SECONDS, find_start, train
 
 EPOCHS = 3
 # MMEngine names its singletons by the second; here several trainings share one.
@@ -230,6 +230,7 @@ def test_a_resumed_training_does_not_start_again(run, monkeypatch, capsys):
         if runner.epoch == 0:
             raise Killed
 
+    monkeypatch.setenv(SAVE_SECONDS, "0")
     with monkeypatch.context() as patch:
         patch.setattr(ResumeHook, "after_train_epoch", save_and_end)
         with pytest.raises(Killed):

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,22 @@ import torch
 import yaml
 
 from plugins.datasets.crop_store import CropStore
+from plugins.hooks import resume
 from plugins.hooks.history import HistoryHook
-from plugins.hooks.resume import KEPT, ResumeHook
+from plugins.hooks.resume import ResumeHook
+from plugins.hooks.states import KEPT, load_state, saved_states
 from plugins.losses.mse import HeatmapMSELoss
 from plugins.model import build_model
 from stages.files import StageError, hash_of
-from stages.train import SCRATCH, make_runner, only_one, run_hash, train
+from stages.finished import FOLDER
+from stages.train import (
+    SAVE_SECONDS,
+    SCRATCH,
+    lock_cell,
+    make_runner,
+    run_hash,
+    train,
+)
 
 TOP = Path(__file__).parent.parent
 KEY, EPOCHS, BATCHES = "cell", 3, 2
@@ -36,6 +47,7 @@ def work(tiny_work, tmp_path, monkeypatch) -> Path:
     for name in MODULES:
         (tmp_path / name).symlink_to(TOP / name)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(SAVE_SECONDS, "0")
     return tmp_path
 
 
@@ -53,6 +65,9 @@ def settings(compose_cell) -> dict:
 
 
 def run(settings: dict, folder: str = "runs/cell") -> Path:
+    """Train, though the same cell may be finished already."""
+    for finished in SCRATCH.glob(f"*/{FOLDER}"):
+        shutil.rmtree(finished.parent)
     train(KEY, settings, Path("data/stores/tiny-32x24"), Path(folder))
     return Path(folder)
 
@@ -79,25 +94,31 @@ class Killed(BaseException):
 
 
 @contextlib.contextmanager
-def killed_after(epoch: int, monkeypatch, saved: bool = True):
-    """End the training in an epoch's last hook, before or after the state is saved."""
-    save = ResumeHook.after_train_epoch
+def killed_after(epochs: int, monkeypatch, batches: int = 0, saved: bool = True):
+    """End the training at such a state, before or after it is saved."""
+    save = resume.save_state
 
-    def save_and_end(self, runner):
-        ends = runner.epoch + 1 == epoch
+    def save_and_end(state, folder, *done):
+        ends = done == (epochs, batches)
         if saved or not ends:
-            save(self, runner)
+            save(state, folder, *done)
         if ends:
             raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(ResumeHook, "after_train_epoch", save_and_end)
+        patch.setattr(resume, "save_state", save_and_end)
         with pytest.raises(Killed):
             yield
 
 
 def states() -> list[Path]:
+    """The oldest first."""
     return sorted(SCRATCH.glob(f"{KEY}-*/epoch_*.pth"))
+
+
+def stages_of(paths: list[Path]) -> list[str]:
+    """Epochs and batches of states, without their hashes."""
+    return [path.name.partition("-")[0] for path in paths]
 
 
 @pytest.fixture
@@ -119,8 +140,10 @@ def test_it_writes_history_and_checkpoint(whole, settings):
     assert checkpoint["key"] == KEY
     assert checkpoint["config_hash"] == hash_of(settings)
     assert len(checkpoint["data_hash"]) == 12
-    # Nothing is left of the scratch folder but the lock.
-    assert [path.name for path in SCRATCH.iterdir()] == [f"{KEY}.lock"]
+    # Nothing is left in the scratch folder but the lock and the results.
+    (lock,), (scratch,) = SCRATCH.glob("*.lock"), SCRATCH.glob(f"{KEY}-*")
+    assert lock.name == f"{KEY}.lock" and lock.read_text() == ""
+    assert [path.name for path in scratch.iterdir()] == [FOLDER]
 
 
 def test_the_same_seed_gives_the_same_training(whole, settings):
@@ -129,22 +152,31 @@ def test_the_same_seed_gives_the_same_training(whole, settings):
     assert history_of(other) != history_of(whole)
 
 
-@pytest.mark.parametrize(("epoch", "saved"), [(1, True), (2, True), (2, False)])
+@pytest.mark.parametrize(
+    ("done", "saved", "says"),
+    [
+        ((1, 0), True, f"after epoch 1 of {EPOCHS}\n"),
+        ((2, 0), False, f"after epoch 1 of {EPOCHS} and 1 batches\n"),
+        ((1, 1), True, f"after epoch 1 of {EPOCHS} and 1 batches\n"),
+        ((0, 1), True, f"after epoch 0 of {EPOCHS} and 1 batches\n"),
+        ((EPOCHS, 0), True, f"after epoch {EPOCHS} of {EPOCHS}\n"),
+    ],
+)
 def test_a_resumed_training_is_the_undisturbed_one(
-    whole, settings, monkeypatch, capsys, epoch, saved
+    whole, settings, monkeypatch, capsys, done, saved, says
 ):
-    with killed_after(epoch, monkeypatch, saved):
+    with killed_after(done[0], monkeypatch, done[1], saved):
         run(settings)
     assert not Path("runs/cell").exists()
     capsys.readouterr()
     resumed = run(settings)
-    done = epoch if saved else epoch - 1
-    assert f"going on after epoch {done} of {EPOCHS}" in capsys.readouterr().out
+    assert f"going on {says}" in capsys.readouterr().out
     assert_same(whole, resumed)
     assert states() == []
 
 
-def test_random_numbers_go_on_where_they_stopped(work, settings, monkeypatch):
+@pytest.mark.parametrize("done", [(1, 0), (1, 1)])
+def test_random_numbers_go_on_where_they_stopped(work, settings, monkeypatch, done):
     """As a method with dropout or sampling in its loss would draw them."""
     forward = HeatmapMSELoss.forward
 
@@ -153,7 +185,7 @@ def test_random_numbers_go_on_where_they_stopped(work, settings, monkeypatch):
 
     monkeypatch.setattr(HeatmapMSELoss, "forward", randomly)
     whole = run(settings, "runs/whole")
-    with killed_after(1, monkeypatch):
+    with killed_after(done[0], monkeypatch, done[1]):
         run(settings)
     torch.rand(5)
     assert_same(whole, run(settings))
@@ -170,28 +202,54 @@ def test_the_smoke_schedule_has_none_and_goes_on(work, compose_cell, monkeypatch
 
 
 def test_it_may_be_killed_twice(whole, settings, monkeypatch):
-    for epoch in (1, 2):
-        with killed_after(epoch, monkeypatch):
+    for done in ((0, 1), (1, 1)):
+        with killed_after(done[0], monkeypatch, done[1]):
             run(settings)
     last = torch.load(states()[-1], weights_only=True)
-    assert (last["epoch"], last["iteration"]) == (2, 2 * BATCHES)
+    assert (last["epoch"], last["batches"]) == (1, 1)
+    assert last["iteration"] == BATCHES + 1
     assert_same(whole, run(settings))
 
 
-@pytest.mark.parametrize("share", [0.0, 0.6])
-def test_a_truncated_state_falls_back_to_the_one_before(
-    whole, settings, monkeypatch, capsys, share
+def truncate(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(0.6 * len(content))])
+
+
+def flip_a_bit(path: Path) -> None:
+    """Of a weight: torch reads it as well as before."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage", [truncate, flip_a_bit, lambda path: path.write_bytes(b"")]
+)
+def test_a_damaged_state_falls_back_to_the_one_before(
+    whole, settings, monkeypatch, capsys, damage
 ):
     with killed_after(2, monkeypatch):
         run(settings)
     first, second = states()
-    content = second.read_bytes()
-    second.write_bytes(content[: int(share * len(content))])
+    damage(second)
     capsys.readouterr()
     resumed = run(settings)
     out = capsys.readouterr().out
-    assert f"{second.name} cannot be read" in out and "going on after epoch 1" in out
+    assert f"{second.name} is damaged" in out
+    assert "going on after epoch 1 of 3 and 1 batches" in out
     assert_same(whole, resumed)
+
+
+def test_without_a_whole_state_it_begins_again(whole, settings, monkeypatch, capsys):
+    with killed_after(2, monkeypatch):
+        run(settings)
+    for path in states():
+        truncate(path)
+    capsys.readouterr()
+    assert_same(whole, run(settings))
+    out = capsys.readouterr().out
+    assert out.count("is damaged") == 2 and "epoch 1/3" in out
 
 
 def test_layers_that_mmengine_does_not_initialise_are_seeded(
@@ -213,8 +271,125 @@ def test_layers_that_mmengine_does_not_initialise_are_seeded(
 def test_only_the_last_states_are_kept(work, settings, monkeypatch):
     with killed_after(EPOCHS, monkeypatch):
         run(settings)
-    assert [path.name for path in states()] == ["epoch_00002.pth", "epoch_00003.pth"]
-    assert len(states()) == KEPT
+    names = stages_of(states())
+    assert names == ["epoch_00002_0000001", "epoch_00003_0000000"]
+    assert len(names) == KEPT
+
+
+def test_a_state_is_saved_every_so_often_and_after_the_last_epoch(
+    work, settings, monkeypatch
+):
+    saved, save = [], resume.save_state
+    monkeypatch.setattr(
+        resume, "save_state", lambda *args: (saved.append(args[2:]), save(*args))
+    )
+    monkeypatch.setenv(SAVE_SECONDS, "3600")
+    run(settings)
+    assert saved == [(EPOCHS, 0)]
+    monkeypatch.setenv(SAVE_SECONDS, "0")
+    saved.clear()
+    run(settings)
+    assert saved == [(0, 1), (1, 0), (1, 1), (2, 0), (2, 1), (3, 0)]
+
+
+def test_large_states_are_saved_less_often(work, settings, monkeypatch):
+    """Saving that takes 1 s may come every 50 s; the clock stands otherwise."""
+    moment, saved, save = [0.0], [], resume.save_state
+
+    def slowly(*args):
+        moment[0] += 1
+        saved.append(args[2:])
+        save(*args)
+
+    def step(self, *args, **kwargs):
+        moment[0] += 20
+        after_step(self, *args, **kwargs)
+
+    after_step = ResumeHook.after_train_iter
+    monkeypatch.setattr(ResumeHook, "after_train_iter", step)
+    monkeypatch.setattr(resume, "save_state", slowly)
+    monkeypatch.setattr(resume.time, "monotonic", lambda: moment[0])
+    monkeypatch.setenv(SAVE_SECONDS, "15")
+    run(settings)
+    # After 20 s, then not before 50 s later, and at the end.
+    assert saved == [(0, 1), (2, 0), (3, 0)]
+
+
+def test_sigterm_saves_and_ends(whole, settings, monkeypatch, capsys):
+    monkeypatch.setenv(SAVE_SECONDS, "3600")
+    after_step = HistoryHook.after_train_iter
+
+    def terminated(self, runner, *args, **kwargs):
+        after_step(self, runner, *args, **kwargs)
+        if runner.iter == BATCHES:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(HistoryHook, "after_train_iter", terminated)
+        run(settings)
+    assert ended.value.code == 143
+    assert "the same command goes on from here" in capsys.readouterr().out
+    # A second one does not wait.
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert stages_of(states()) == ["epoch_00001_0000001"]
+    signal.signal(signal.SIGTERM, before)
+    assert_same(whole, run(settings))
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_full_disk_leaves_the_states_before(work, settings, monkeypatch):
+    """The message names the file; what there was is still there."""
+    with killed_after(1, monkeypatch):
+        run(settings)
+    before = states()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("plugins.hooks.states.os.fsync", full)
+        with pytest.raises(OSError, match="No space left.*epoch_00001_0000001"):
+            run(settings)
+    assert states() == before
+    assert not list(SCRATCH.rglob("*.partial"))
+
+
+def test_a_finished_training_is_not_repeated(work, settings, monkeypatch):
+    """DVC removes outputs that it had no time to note, and runs the stage again."""
+    whole = run(settings)
+    before = {path.name: path.read_bytes() for path in whole.iterdir()}
+    shutil.rmtree(whole)
+    with monkeypatch.context() as patch:
+        patch.setattr("stages.train.make_runner", None)
+        train(KEY, settings, Path("data/stores/tiny-32x24"), whole)
+    assert {path.name: path.read_bytes() for path in whole.iterdir()} == before
+    (checkpoint,) = SCRATCH.glob(f"*/{FOLDER}/checkpoint.pth")
+    flip_a_bit(checkpoint)
+    train(KEY, settings, Path("data/stores/tiny-32x24"), whole)
+    assert weights_of(whole).keys() and history_of(whole)
+    assert (whole / "checkpoint.pth").read_bytes() == before["checkpoint.pth"]
+
+
+def test_what_others_finished_goes_after_an_hour(work, settings):
+    for key, age in (("old", 4000), ("new", 3000)):
+        folder = SCRATCH / f"{key}-0123" / FOLDER
+        folder.mkdir(parents=True)
+        os.utime(folder, (time.time() - age,) * 2)
+    started = SCRATCH / "unfinished-0123/epoch_00001_0000000-01.pth"
+    started.parent.mkdir()
+    started.touch()
+    os.utime(started, (0, 0))
+    train(KEY, settings, Path("data/stores/tiny-32x24"), Path("runs/cell"))
+    assert started.exists()
+    assert {p.name for p in SCRATCH.glob("*-0123")} == {"new-0123", "unfinished-0123"}
+
+
+def test_states_that_are_no_files_of_ours_are_not_loaded(tmp_path):
+    (tmp_path / "epoch_00009.pth").write_bytes(b"not ours")
+    said: list[str] = []
+    assert load_state(tmp_path, said.append) is None
+    assert len(saved_states(tmp_path)) == len(said) == 1
 
 
 def test_a_state_of_other_settings_data_or_code_is_not_continued(
@@ -242,7 +417,7 @@ def test_a_state_of_other_settings_data_or_code_is_not_continued(
 
 
 def test_a_second_process_is_refused(work, settings):
-    with only_one(SCRATCH / "other", KEY):
+    with lock_cell(KEY):
         with pytest.raises(StageError, match="cell: another process is training"):
             run(settings)
     assert run(settings).exists()
@@ -253,6 +428,7 @@ def test_a_loss_that_is_not_finite_ends_it(work, settings, monkeypatch):
         return {"heatmap": (outputs["heatmaps"] * float("nan")).mean()}
 
     monkeypatch.setattr(HeatmapMSELoss, "forward", without_value)
+    monkeypatch.setenv(SAVE_SECONDS, "3600")
     with pytest.raises(StageError, match="cell: epoch 1: the loss is nan; lower sched"):
         run(settings)
     assert not Path("runs").exists() and states() == []
@@ -267,6 +443,7 @@ def test_a_gradient_that_is_not_finite_ends_it(work, settings, monkeypatch):
         return whole(self, outputs, *args)
 
     monkeypatch.setattr(HeatmapMSELoss, "forward", with_broken_gradient)
+    monkeypatch.setenv(SAVE_SECONDS, "3600")
     schedule = settings["schedule"] | {"batch_size": 16}
     with pytest.raises(StageError, match="epoch 1: a gradient of backbone.* not fin"):
         run(settings | {"schedule": schedule})

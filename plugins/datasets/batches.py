@@ -29,6 +29,10 @@ def epoch_generator(seed: int, epoch: int, purpose: int) -> np.random.Generator:
 class EpochBatches(Sampler):
     """Shuffled batches ``(epoch, rows)``; the last, incomplete one is left out.
 
+    Attributes:
+        done: leading batches of this epoch that are left out, for a training that goes
+            on after them; 0 again in the next epoch.
+
     Args:
         length: number of persons.
         batch_size: persons in a batch.
@@ -58,18 +62,19 @@ class EpochBatches(Sampler):
         self.length, self.batch_size, self.seed = length, batch_size, seed
         share = batch_size // processes
         self.slice = slice(process * share, (process + 1) * share)
-        self.epoch = 0
+        self.epoch = self.done = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by MMEngine's DistSamplerSeedHook before each epoch."""
-        self.epoch = epoch
+        self.epoch, self.done = epoch, 0
 
     def __len__(self) -> int:
         return self.length // self.batch_size
 
     def __iter__(self) -> Iterator[tuple[int, np.ndarray]]:
         order = epoch_generator(self.seed, self.epoch, 0).permutation(self.length)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
+        for batch in range(self.done, len(self)):
+            start = batch * self.batch_size
             yield self.epoch, order[start : start + self.batch_size][self.slice]
 
 

@@ -45,6 +45,17 @@ class HistoryHook(Hook):
         self.started = time.monotonic()
         self.total: torch.Tensor | float = 0.0
 
+    def so_far(self) -> dict:
+        """What a saved state needs to go on inside an epoch."""
+        seconds = time.monotonic() - self.started
+        return {"loss": self.total.cpu(), "seconds": seconds}
+
+    def go_on(self, runner: Runner, so_far: dict) -> None:
+        """Take over from there, after ``before_train_epoch``."""
+        device = next(runner.model.parameters()).device
+        self.total = so_far["loss"].to(device)
+        self.started -= so_far["seconds"]
+
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: dict
     ) -> None:

@@ -1,89 +1,128 @@
-"""Go on after a kill: the training's state after each epoch, whole or not at all.
+"""Go on after a kill, from a state that is saved every few seconds and on SIGTERM."""
 
-MMEngine writes checkpoints in place and removes the old one first, so that a kill in
-between loses both; and it stores objects that torch.load refuses to read safely. Here
-the state is tensors and plain numbers, written aside, synced and renamed, the last two
-kept.
-"""
-
-import os
+import signal
+import time
 from pathlib import Path
 
 import torch
-from mmengine.dist import broadcast, is_main_process
+from mmengine.dist import broadcast, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from plugins.distributed import unwrapped
 from plugins.hooks.history import HistoryHook
+from plugins.hooks.states import load_state, save_state
 
-KEPT = 2
+LARGEST_SHARE = 0.02
+"""Of the training's time, that saving may take where a state is large."""
 
 
 @HOOKS.register_module()
 class ResumeHook(Hook):
-    """Saves after each epoch, after all other hooks, and restores before the first.
+    """Saves after all other hooks, and restores before the first step.
 
-    Where several processes train, the first one saves and all restore the same state;
-    it does not say how many they were, so that other numbers may go on with it.
+    A state holds all that the rest of the training depends on, random draws included,
+    so that it ends with the same weights wherever it went on. On SIGTERM the state is
+    saved and the process ends. The last epoch's state is always saved.
+
+    Where several processes train, the first one saves, after epochs alone, and all
+    restore the same state; it does not say how many they were, so that other numbers
+    may go on with it. SIGTERM then ends them at once.
 
     Args:
         folder: where the states are; belongs to one configuration alone.
         history: whose rows go with the state.
+        every: seconds of training between two states: what a kill may lose. 0: after
+            each step.
     """
 
     priority = "LOWEST"
 
-    def __init__(self, folder: Path, history: HistoryHook) -> None:
-        self.folder, self.history = Path(folder), history
+    def __init__(self, folder: Path, history: HistoryHook, every: float) -> None:
+        self.folder, self.history, self.every = Path(folder), history, every
+        self.pause, self.stopped = every, False
+        self.unfinished: dict | None = None
 
     def before_train(self, runner: Runner) -> None:
-        """Restore the newest state that can be read.
+        """Restore the newest state, and listen to SIGTERM.
 
         Raises:
             ValueError: not every process finds that state.
         """
         say = print if is_main_process() else lambda line: None
-        for path in self._states():
-            try:
-                state = torch.load(path, map_location="cpu", weights_only=True)
-            except Exception as error:  # a truncated file raises many kinds
-                say(f"{path.name} cannot be read ({error}); trying the one before")
-                continue
+        state = load_state(self.folder, say)
+        if state is not None:
             self._restore(runner, state)
-            say(f"going on after epoch {runner.epoch} of {runner.max_epochs}")
-            break
-        first = torch.tensor(runner.epoch)
-        broadcast(first)
-        if runner.epoch != first:
-            raise ValueError(
-                f"processes go on from epochs {int(first)} and {runner.epoch}; "
-                f"{self.folder} must be one folder for all of them"
-            )
+            batches = state["batches"]
+            more = f" and {batches} batches" if batches else ""
+            say(f"going on after epoch {runner.epoch} of {runner.max_epochs}{more}")
+        self._compare_processes(runner)
+        self.saved = time.monotonic()
+        if get_world_size() == 1:
+            self.before = signal.signal(signal.SIGTERM, self._stop)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Go on inside the epoch, after other hooks have begun it."""
+        if self.unfinished is not None:
+            runner.train_dataloader.sampler.done = self.unfinished["batches"]
+            self.history.go_on(runner, self.unfinished["epoch_so_far"])
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch=None):
+        """Random draws go on here, since the loader draws a number when it starts."""
+        if self.unfinished is not None:
+            _set_random(self.unfinished)
+            self.unfinished = None
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, *_, **__) -> None:
+        """Save inside the epoch if it is time; its end is for after_train_epoch."""
+        loader = runner.train_dataloader
+        batches = loader.sampler.done + batch_idx + 1
+        if get_world_size() == 1 and batches < len(loader) and self._is_time():
+            self._save(runner, runner.epoch, batches, runner.iter + 1)
 
     def after_train_epoch(self, runner: Runner) -> None:
-        """Save the state and remove all but the last two."""
-        if not is_main_process():
-            return
-        epoch, cuda = runner.epoch + 1, torch.cuda.is_available()
+        """Save if it is time, and after the last epoch."""
+        epochs = runner.epoch + 1
+        last = epochs == runner.max_epochs
+        if is_main_process() and (last or self._is_time()):
+            self._save(runner, epochs, 0, runner.iter)
+
+    def after_train(self, runner: Runner) -> None:
+        """SIGTERM is again what it was."""
+        if get_world_size() == 1:
+            signal.signal(signal.SIGTERM, self.before)
+
+    def _stop(self, number: int, frame: object) -> None:
+        """The first SIGTERM waits for the step's end, the second does not."""
+        self.stopped = True
+        signal.signal(number, signal.SIG_DFL)
+
+    def _is_time(self) -> bool:
+        return self.stopped or time.monotonic() - self.saved >= self.pause
+
+    def _save(self, runner: Runner, epochs: int, batches: int, steps: int) -> None:
+        started = time.monotonic()
+        cuda = torch.cuda.is_available()
         state = {
-            "epoch": epoch,
-            "iteration": runner.iter,
+            "epoch": epochs,
+            "batches": batches,
+            "iteration": steps,
             "model": unwrapped(runner.model).state_dict(),
             "optimizer": runner.optim_wrapper.state_dict(),
             "schedulers": [s.state_dict() for s in runner.param_schedulers or []],
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if cuda else None,
             "history": self.history.rows,
+            "epoch_so_far": self.history.so_far() if batches else None,
         }
-        path = self.folder / f"epoch_{epoch:05d}.pth"
-        save_checkpoint(state, path)
-        for old in self._states()[KEPT:]:
-            old.unlink()
-
-    def _states(self) -> list[Path]:
-        return sorted(self.folder.glob("epoch_*.pth"), reverse=True)
+        save_state(state, self.folder, epochs, batches)
+        self.saved = time.monotonic()
+        if self.every:
+            self.pause = max(self.every, (self.saved - started) / LARGEST_SHARE)
+        if self.stopped:
+            print("ended by SIGTERM; the same command goes on from here", flush=True)
+            raise SystemExit(128 + signal.SIGTERM)
 
     def _restore(self, runner: Runner, state: dict) -> None:
         unwrapped(runner.model).load_state_dict(state["model"])
@@ -92,19 +131,23 @@ class ResumeHook(Hook):
             runner.param_schedulers or [], state["schedulers"], strict=True
         ):
             scheduler.load_state_dict(saved)
-        torch.set_rng_state(state["random"])
-        if torch.cuda.is_available():
-            torch.cuda.set_rng_state(state["random_cuda"])
+        _set_random(state)
         runner.train_loop._epoch = state["epoch"]
         runner.train_loop._iter = state["iteration"]
         self.history.rows[:] = state["history"]
+        self.unfinished = state if state["batches"] else None
+
+    def _compare_processes(self, runner: Runner) -> None:
+        first = torch.tensor(runner.iter)
+        broadcast(first)
+        if runner.iter != first:
+            raise ValueError(
+                f"processes go on from steps {int(first)} and {runner.iter}; "
+                f"{self.folder} must be one folder for all of them"
+            )
 
 
-def save_checkpoint(state: dict, path: Path) -> None:
-    """``torch.save`` to a file beside ``path``, synced, then renamed to it."""
-    aside = path.with_name(f".{path.name}.partial")
-    with open(aside, "wb") as handle:
-        torch.save(state, handle)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(aside, path)
+def _set_random(state: dict) -> None:
+    torch.set_rng_state(state["random"])
+    if torch.cuda.is_available() and state["random_cuda"] is not None:
+        torch.cuda.set_rng_state(state["random_cuda"])

@@ -11,7 +11,6 @@ from pathlib import Path
 from stages.downsample import downsample
 from stages.downsample.workers import BACKENDS
 from stages.files import load_params, run_stage
-from stages.processes import end_with_parent
 
 BACKEND = "DOWNSAMPLE_BACKEND"
 """Environment variable, for DVC runs the command as it is in dvc.yaml."""
@@ -30,7 +29,6 @@ def main() -> None:
     arguments = parser.parse_args()
     settings = load_params("stores", arguments.store)
     folder = Path("data/stores") / arguments.store
-    end_with_parent()
     manifest = downsample(settings, folder, arguments.jobs, arguments.backend)
     for split, part in manifest["splits"].items():
         print(f"{folder / split}: {part['persons']} persons")
