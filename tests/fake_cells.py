@@ -8,6 +8,7 @@ import pandas as pd
 import yaml
 
 from plugins.sizes import parse_size
+from stages.files import hash_of
 
 MARGIN = 8
 PERSONS = 24
@@ -95,7 +96,8 @@ def metric_rows(key: str, cell: dict, **changes) -> pd.DataFrame:
                 "git_dirty": False,
                 "versions": "torch 2.13.0",
             }
-            | {"config_hash": "012345678901", "data_hash": DATA_HASH}
+            | {"config_hash": hash_of(cell["train"]), "data_hash": DATA_HASH}
+            | {"checkpoint_hash": "12e456789012", "host": "node", "device": "cpu"}
         )
     return pd.DataFrame(rows).assign(**changes)
 

@@ -263,10 +263,31 @@ def test_special_characters_are_escaped():
 
 def test_hashes_and_none_are_read_as_text(tmp_path):
     cells = make_cells(methods=("cal",), sizes=("64x48",))
-    finish(tmp_path, cells, config_hash="123e45678901", git_revision="0012345")
+    finish(tmp_path, cells, data_hash="123e45678901", git_revision="0012345")
     stage.write_frames(collect(tmp_path), tmp_path / "results")
     text = (tmp_path / "results" / "metrics.csv").read_text()
     assert ",none," in text and ",123e45678901," in text and ",0012345," in text
+    assert ",12e456789012," in text
+
+
+def test_rows_of_other_settings_are_left_out_and_named(tmp_path, capsys, monkeypatch):
+    """params.yaml was changed after they were evaluated."""
+    cells = make_cells(methods=("udp", "cal"), sizes=("64x48",))
+    finish(tmp_path, cells)
+    fresh, stale = cells
+    for key in cells:
+        write_history(tmp_path, key, cells[key])
+    cells[stale]["train"]["optimizer"]["lr"] = 0.5
+    write_params(tmp_path, cells)
+    results = collect(tmp_path)
+    assert set(results.rows["key"]) == set(results.curves["key"]) == {fresh}
+    assert results.missing == results.stale == [stale]
+    monkeypatch.chdir(tmp_path)
+    stage.main()
+    said = capsys.readouterr().err
+    assert said == (
+        f"evaluated with other settings: {stale} (dvc repro evaluate@{stale})\n"
+    )
 
 
 def test_metrics_of_another_cell_or_version_are_refused(tmp_path):

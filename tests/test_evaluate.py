@@ -3,6 +3,8 @@
 import io
 import json
 import math
+import platform
+import subprocess
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -27,8 +29,9 @@ from plugins.model import build_model
 from stages.downsample import downsample
 from stages.evaluate.__main__ import evaluate
 from stages.evaluate.coco import COCO_STATS, coco_metrics, suppress, to_results
+from stages.evaluate.describe import git_revision
 from stages.evaluate.keypoints import compare_keypoints, per_keypoint, person_oks
-from stages.files import StageError, hash_of
+from stages.files import StageError, hash_of, hash_of_file
 from tests.conftest import STORE
 
 SIGMAS = np.array(COCO17.sigmas)
@@ -217,12 +220,35 @@ def test_it_writes_a_row_for_every_decoder(trained, store):
     written = pd.read_csv(folder / "metrics.csv")
     assert list(written["decoder"]) == list(frame["decoder"])
     assert written["config_hash"][0] == hash_of(cell["train"])
+    assert written["checkpoint_hash"][0] == hash_of_file(checkpoint)[:12]
+    assert written["host"][0] == platform.node() and written["seed"][0] == 0
+    assert written["device"][0].startswith(("cpu ", "cuda "))
+    assert "torch=" in written["versions"][0]
     assert (written["parameters"] > 1e5).all() and (written["gmacs"] > 0.001).all()
     assert len(pd.read_csv(folder / "per_keypoint.csv")) == 17 * len(frame)
     with np.load(folder / "predictions.npz") as predictions:
         assert len(predictions["annotation_id"]) == len(store)
     again = evaluate("cell", cell, checkpoint, folder)
     pd.testing.assert_series_equal(frame["error_px"], again["error_px"])
+
+
+def test_the_revision_says_whether_sources_differ_from_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert git_revision() == ("unknown", False)
+    for name in ("code.py", "dvc.lock", "results/metrics.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("1")
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run(["git", *identity, *command], check=True)
+    revision, dirty = git_revision()
+    assert len(revision) == 40 and not dirty
+    # The stages write these while they run.
+    (tmp_path / "dvc.lock").write_text("2")
+    (tmp_path / "results/metrics.csv").write_text("2")
+    assert git_revision() == (revision, False)
+    (tmp_path / "code.py").write_text("2")
+    assert git_revision() == (revision, True)
 
 
 def spoil(path: Path, **values) -> None:

@@ -24,7 +24,8 @@ def main(root: Path = Path(".")) -> None:
     """Write every table and plot of the cells that params.yaml names."""
     results = collect(root)
     for key in results.missing:
-        print(f"missing: {key} (dvc repro evaluate@{key})", file=sys.stderr)
+        why = "evaluated with other settings" if key in results.stale else "missing"
+        print(f"{why}: {key} (dvc repro evaluate@{key})", file=sys.stderr)
     if len(results.missing) == len(results.cells):
         print("no cell is finished: the tables and plots are empty", file=sys.stderr)
     write_frames(results, root / "results")

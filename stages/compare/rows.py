@@ -8,7 +8,7 @@ import pandas as pd
 
 from plugins.sizes import parse_size
 from stages.compare.cells import SETTINGS, count_pixels, label_methods, read_cells
-from stages.files import StageError
+from stages.files import StageError, hash_of
 
 BLOCK = ["data", "upscale", "backbone", "schedule", "boxes"]
 """What the rows of one table have in common."""
@@ -17,7 +17,7 @@ COLUMNS = [
     "key", "data", "size", "upscale", "backbone", "method", "decoder", "own_decoder",
     "seed", "schedule", "boxes", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK",
     "error_px", "parameters", "gmacs", "persons_per_s", "git_revision", "git_dirty",
-    "config_hash", "data_hash", "versions",
+    "config_hash", "data_hash", "checkpoint_hash", "versions", "host", "device",
 ]  # fmt: skip
 """The columns of metrics.csv; AP to PCK in percent, errors in input px."""
 
@@ -25,7 +25,7 @@ HISTORY = ["epoch", "loss", "val_pck", "val_error"]
 
 TEXT = (
     "key data size upscale backbone method decoder schedule boxes "
-    "git_revision config_hash data_hash versions"
+    "git_revision config_hash data_hash checkpoint_hash versions host device"
 ).split()
 # Hashes of digits alone, or such as 12e4567, would otherwise be read as numbers.
 
@@ -42,7 +42,8 @@ class Results:
             ``pixels`` (of the input size, for sorting) and ``error_percent`` added.
         curves: key, the settings, label, epoch, loss, val_pck (percent) and
             val_error (input px) of every cell that has a training history.
-        missing: the keys that have no metrics.
+        missing: the keys that have no metrics, or have them of other settings.
+        stale: of these, the ones whose metrics are of other settings.
     """
 
     root: Path
@@ -51,6 +52,7 @@ class Results:
     rows: pd.DataFrame
     curves: pd.DataFrame
     missing: list[str]
+    stale: list[str]
 
 
 def collect(root: Path = Path(".")) -> Results:
@@ -62,11 +64,16 @@ def collect(root: Path = Path(".")) -> Results:
     """
     cells = read_cells(root / "params.yaml")
     labels = label_methods(cells)
-    found = {}
-    for key in cells:
+    found, stale = {}, []
+    for key, cell in cells.items():
         path = root / "results" / "cells" / key / "metrics.csv"
-        if path.exists():
-            found[key] = _read_metrics(path, key)
+        if not path.exists():
+            continue
+        frame = _read_metrics(path, key)
+        if set(frame["config_hash"]) == {hash_of(cell["train"])}:
+            found[key] = frame
+        else:
+            stale.append(key)
     heights = {key: _input_height(root, cells[key]) for key in found}
     rows = _stack([*found.values()], COLUMNS).astype({"own_decoder": bool})
     rows["label"] = rows["key"].map(labels)
@@ -78,8 +85,9 @@ def collect(root: Path = Path(".")) -> Results:
         cells=cells,
         labels=labels,
         rows=rows,
-        curves=_collect_curves(root, cells, labels),
+        curves=_collect_curves(root, cells, labels, stale),
         missing=[key for key in cells if key not in found],
+        stale=stale,
     )
 
 
@@ -152,11 +160,13 @@ def _refuse_mixed_data(rows: pd.DataFrame) -> None:
         )
 
 
-def _collect_curves(root: Path, cells: dict, labels: dict) -> pd.DataFrame:
+def _collect_curves(
+    root: Path, cells: dict, labels: dict, stale: list[str]
+) -> pd.DataFrame:
     frames = []
     for key, cell in cells.items():
         path = root / "runs" / key / "history.csv"
-        if path.exists():
+        if path.exists() and key not in stale:
             known = {"key": key, **{name: cell[name] for name in SETTINGS}}
             known |= {"label": labels[key], "pixels": count_pixels(cell["size"])}
             frames.append(read_csv(path, HISTORY).assign(**known))

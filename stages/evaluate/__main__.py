@@ -55,7 +55,7 @@ def evaluate(key: str, cell: dict, checkpoint: Path, folder: Path) -> pd.DataFra
     decoders = fitting_decoders(own, model.head.codec)
     predictions, seconds, peaks = predict(model, store, decoders, settings)
 
-    common = describe(key, cell, store, model)
+    common = describe(key, cell, store, model, checkpoint)
     rows, tables, similarity = [], [], []
     for name, (keypoints, scores) in predictions.items():
         detail = compare_keypoints(store, keypoints, COCO17)

@@ -3,6 +3,7 @@
 import platform
 import subprocess
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 from mmengine.analysis import get_model_complexity_info
@@ -10,15 +11,25 @@ from mmengine.logging import MMLogger
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 
 from plugins.datasets.crop_store import CropStore
-from stages.files import hash_of
+from stages.files import hash_of, hash_of_file
 
 PACKAGES = ("torch", "mmpose", "mmengine", "pycocotools", "numpy")
+WRITTEN = (":!dvc.lock", ":!results")
+"""What DVC and the stages write themselves: no change of what a result depends on."""
 
 
 def describe(
-    key: str, cell: dict, store: CropStore, model: TopdownPoseEstimator
+    key: str, cell: dict, store: CropStore, model: TopdownPoseEstimator, path: Path
 ) -> dict:
-    """Columns that all decoders of a cell share: what it is and what it costs."""
+    """Columns that all decoders of a cell share: what it is and what it costs.
+
+    Args:
+        key: of the cell.
+        cell: its item of params.yaml.
+        store: validation persons.
+        model: that is evaluated.
+        path: of its checkpoint.
+    """
     parameters, gmacs = measure_cost(model)
     names = ("data", "size", "upscale", "backbone", "method", "seed", "schedule")
     revision, dirty = git_revision()
@@ -27,11 +38,13 @@ def describe(
         **{name: cell[name] for name in names},
         "parameters": parameters,
         "gmacs": gmacs,
-        "device": str(next(model.parameters()).device),
+        "host": platform.node(),
+        "device": name_device(next(model.parameters()).device),
         "git_revision": revision,
         "git_dirty": dirty,
         "config_hash": hash_of(cell["train"]),
         "data_hash": store.data_hash,
+        "checkpoint_hash": hash_of_file(path)[:12],
         "versions": " ".join(
             [f"python={platform.python_version()}"]
             + [f"{name}={version(name)}" for name in PACKAGES]
@@ -57,8 +70,15 @@ def measure_cost(model: TopdownPoseEstimator) -> tuple[int, float]:
     return sum(p.numel() for p in network.parameters()), cost["flops"] / 1e9
 
 
+def name_device(device: torch.device) -> str:
+    """Such as ``cpu x86_64`` or ``cuda NVIDIA H200``."""
+    cuda = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if cuda else platform.machine()
+    return f"{device.type} {name}"
+
+
 def git_revision() -> tuple[str, bool]:
-    """Revision of the working tree, and whether tracked files differ from it."""
+    """Revision of the working tree, and whether tracked sources differ from it."""
 
     def git(*arguments: str) -> str:
         command = ["git", *arguments]
@@ -66,6 +86,7 @@ def git_revision() -> tuple[str, bool]:
 
     try:
         revision = git("rev-parse", "HEAD") or "unknown"
-        return revision, bool(git("status", "--porcelain", "--untracked-files=no"))
+        changes = git("status", "--porcelain", "--untracked-files=no", ".", *WRITTEN)
+        return revision, bool(changes)
     except OSError:
         return "unknown", False
