@@ -1,7 +1,6 @@
-"""What every stage needs of files: parameters, hashes, whole outputs, errors."""
+"""What every stage needs of files: whole outputs, hashes, and errors that say why."""
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import json
@@ -12,87 +11,24 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-import yaml
-
 from stages import PARENT
+from stages.errors import REMEDIES, StageError, explain
 from stages.processes import end_with_parent
+from stages.settings import PARAMS, Settings, load_params, read_params
 
-PARAMS = Path("params.yaml")
-REPLAN = "write the file again with python -m stages.plan"
-REMEDIES = {
-    errno.ENOSPC: "make room on its disk",
-    errno.EDQUOT: "make room within your quota",
-    errno.EROFS: "make its file system writable, or let it be a link to another one,",
-    errno.EACCES: "change its permissions",
-    errno.EPERM: "change its permissions",
-}
-"""What to do about what the system refuses."""
-
-
-class StageError(Exception):
-    """Bad input or settings: one message that names the thing and the remedy."""
-
-
-class Settings(dict):
-    """Settings that say where they are from when one is missing.
-
-    Attributes:
-        place: such as ``params.yaml: cells.KEY``.
-    """
-
-    place: str
-
-    @classmethod
-    def of(cls, values: dict, place: str) -> "Settings":
-        """The same, nested ones too."""
-        settings = cls(
-            (name, cls.of(value, f"{place}.{name}") if type(value) is dict else value)
-            for name, value in values.items()
-        )
-        settings.place = place
-        return settings
-
-    def __missing__(self, name: str) -> None:
-        raise StageError(f"{self.place} has no {name!r}; {REPLAN}")
-
-
-def read_params(section: str, path: Path = PARAMS) -> Settings:
-    """One section of params.yaml: name -> settings.
-
-    Raises:
-        StageError: the file is missing or unreadable, or the section is not of that
-            form.
-    """
-    try:
-        params = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise StageError(
-            f"{path} not found: run from the repository's top folder, "
-            "or write it with python -m stages.plan"
-        ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise StageError(f"{path} is not valid YAML: {error}; {REPLAN}") from None
-    items = params.get(section) if isinstance(params, dict) else None
-    items = {} if items is None else items
-    if not isinstance(items, dict):
-        raise StageError(f"{path}: {section!r} is not a mapping; {REPLAN}")
-    for name, settings in items.items():
-        if not isinstance(settings, dict):
-            raise StageError(f"{path}: {section}.{name} is not a mapping; {REPLAN}")
-    return Settings.of(items, f"{path}: {section}")
-
-
-def load_params(section: str, key: str, path: Path = PARAMS) -> Settings:
-    """Settings of one item of params.yaml, for instance ``("cells", key)``.
-
-    Raises:
-        StageError: the file is missing or unreadable, or does not hold the item.
-    """
-    items = read_params(section, path)
-    if key not in items:
-        known = ", ".join(items) or "none"
-        raise StageError(f"{path}: no {key!r} under {section!r}; it has: {known}")
-    return items[key]
+__all__ = [
+    "PARAMS",
+    "Settings",
+    "StageError",
+    "hash_of",
+    "hash_of_file",
+    "load_params",
+    "new_file",
+    "new_folder",
+    "read_params",
+    "run_stage",
+    "write_json",
+]
 
 
 @contextlib.contextmanager
@@ -184,13 +120,6 @@ def _told(path: Path) -> Iterator[None]:
         if error.errno not in REMEDIES:
             raise
         raise StageError(explain(error, path)) from error
-
-
-def explain(error: OSError, path: Path | None = None) -> str:
-    """What the system refused, where, and what to do about it."""
-    place = error.filename or path or "a file"
-    remedy = f"{REMEDIES[error.errno]} and run the same command again"
-    return f"{place}: {error.strerror}; {remedy}"
 
 
 def write_json(path: Path, value: object) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -11,56 +10,16 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
-ROOT = Path(__file__).parent.parent
-TINY = [
-    "method=msra,udp",
-    "size=32x24",
-    "schedule=smoke",
-    "data.train=24",
-    "data.val=12",
-]
+from tests.clones import TINY, environment, make_clone, plan, ran, run
+
+TWO = ["method=msra,udp", *TINY]
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A working copy of the repository's own files, with a history of its own."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-co", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in listed.stdout.split("\n")[:-1]:
-        if (ROOT / name).is_file() and not name.startswith("results/"):
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, tmp_path / name)
-    (tmp_path / "dvc.lock").unlink(missing_ok=True)
-    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "clone"]):
-        identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-        subprocess.run(["git", *identity, *command], cwd=tmp_path, check=True)
-    return tmp_path
-
-
-def environment() -> dict:
-    """The tests' own Python is the stages' python too."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return os.environ | {"PATH": path, "CI": "true", "OMP_WAIT_POLICY": "passive"}
-
-
-def run(clone: Path, *command: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        command, cwd=clone, env=environment(), capture_output=True, text=True
-    )
-
-
-def plan(clone: Path, *overrides: str) -> list[str]:
-    """Write params.yaml; gives the cells' keys."""
-    done = run(clone, sys.executable, "-m", "stages.plan", *overrides)
-    assert done.returncode == 0, done.stderr
-    return list(yaml.safe_load((clone / "params.yaml").read_text())["cells"])
+    return make_clone(tmp_path)
 
 
 def repro(clone: Path) -> str:
@@ -69,15 +28,9 @@ def repro(clone: Path) -> str:
     return done.stdout
 
 
-def ran(output: str) -> set[str]:
-    """Names of the stages that DVC ran."""
-    lines = [line for line in output.split("\n") if line.startswith("Running stage")]
-    return {line.split("'")[1] for line in lines}
-
-
 def test_repro_end_to_end(clone: Path) -> None:
     """All stages run once; then nothing; then only what a change touches."""
-    keys = plan(clone, *TINY)
+    keys = plan(clone, *TWO)
     assert len(keys) == 2
     assert ran(repro(clone)) == (
         {"prepare@synthetic", "downsample@synthetic-32x24", "compare"}
@@ -104,7 +57,7 @@ def test_repro_end_to_end(clone: Path) -> None:
     # One method's own settings: the same.
     settings = clone / "conf/method/msra.yaml"
     settings.write_text(settings.read_text().replace("sigma: null", "sigma: 1.5"))
-    assert plan(clone, *TINY) == keys
+    assert plan(clone, *TWO) == keys
     trained = {name for name in ran(repro(clone)) if name.startswith("train@")}
     assert trained == {f"train@{key}" for key in keys if "msra" in key}
 
@@ -113,10 +66,11 @@ def test_repro_end_to_end(clone: Path) -> None:
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_repro_goes_on_after_a_kill(clone: Path, how: signal.Signals) -> None:
     """Killing dvc in the middle of a training ends the training; repro goes on."""
-    (key,) = plan(clone, *TINY[1:], "grid=single", "schedule.epochs=40")
+    (key,) = plan(clone, *TINY, "grid=single", "schedule.epochs=40")
     command = [sys.executable, "-m", "dvc", "repro"]
     log = open(clone / "log.txt", "w")
-    process = subprocess.Popen(command, cwd=clone, env=environment(), stdout=log)
+    often = environment() | {"TRAIN_SAVE_SECONDS": "0"}
+    process = subprocess.Popen(command, cwd=clone, env=often, stdout=log)
     states = clone / ".work/train"
     for _ in range(1200):
         if len(list(states.glob("*/epoch_*.pth"))) >= 2:

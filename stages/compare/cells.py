@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import yaml
-
 from plugins.sizes import parse_size
-from stages.files import StageError
+from stages.files import StageError, read_params
 
 SETTINGS = ("data", "size", "upscale", "backbone", "method", "schedule", "seed")
 """The settings of a cell that have a column of their own."""
@@ -17,16 +15,7 @@ def read_cells(path: Path) -> dict[str, dict]:
     Raises:
         StageError: the file is missing, unreadable or has no cells.
     """
-    try:
-        params = yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise StageError(
-            f"{path} not found: run from the repository's top folder, "
-            "or write it with python -m stages.plan"
-        ) from None
-    except yaml.YAMLError as error:
-        raise StageError(f"{path} is not valid YAML: {error}") from None
-    cells = (params or {}).get("cells")
+    cells = read_params("cells", path)
     if not cells:
         raise StageError(f"{path} names no cells: write it with python -m stages.plan")
     return cells

@@ -3,6 +3,7 @@
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -132,7 +133,7 @@ def _read_prediction(path: Path, decoder: str, store: Path) -> Prediction:
                 keypoints=file["keypoints"][place],
                 oks=file["oks"][place],
             )
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, OSError, BadZipFile) as error:
         raise StageError(
             f"{path}, {store}: {error}; run python -m stages.evaluate "
             f"{path.parent.name} again"
