@@ -91,6 +91,7 @@ def metric_rows(key: str, cell: dict, **changes) -> pd.DataFrame:
             | {"APL": ap + 2, "AR": ap + 6, "PCK": min(ap + 22, 97)}
             | {"error_px": height * 0.012 * (100 - ap) / 25, "parameters": 771_345}
             | {"gmacs": 0.009 * width * height / 768, "persons_per_s": 9e5 / width}
+            | {"network_s": PERSONS * width / 1e6, "decoder_s": PERSONS * width / 9e6}
             | {
                 "git_revision": "1234567",
                 "git_dirty": False,

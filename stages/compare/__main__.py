@@ -7,6 +7,7 @@ from stages.compare.documents import latex_document, markdown_document
 from stages.compare.pictures import predictions
 from stages.compare.plots import ap_vs_size, decoders, error_vs_size, training_curves
 from stages.compare.rows import BLOCK, COLUMNS, HISTORY, Results, collect
+from stages.compare.statistics.tables import Statistics, compute
 from stages.compare.style import look, save, save_blocks
 from stages.compare.summary import blocks, comparison
 from stages.compare.tables import build_tables
@@ -28,7 +29,9 @@ def main(root: Path = Path(".")) -> None:
         print(f"{why}: {key} (dvc repro evaluate@{key})", file=sys.stderr)
     if len(results.missing) == len(results.cells):
         print("no cell is finished: the tables and plots are empty", file=sys.stderr)
+    statistics = compute(results)
     write_frames(results, root / "results")
+    write_statistics(statistics, root / "results")
     write_documents(results, root / "results")
     with new_folder(root / "results" / "plots") as folder, look():
         draw(results, folder)
@@ -54,6 +57,13 @@ def write_frames(results: Results, folder: Path) -> None:
         with new_file(folder / f"{name}.csv") as handle:
             frame.to_csv(handle, index=False, lineterminator="\n")
     write_json(folder / "metrics.json", headline(results))
+
+
+def write_statistics(statistics: Statistics, folder: Path) -> None:
+    """Intervals, tested differences, parts, kinds of error, calibration and cost."""
+    for name, frame in statistics.files().items():
+        with new_file(folder / f"{name}.csv") as handle:
+            frame.to_csv(handle, index=False, lineterminator="\n")
 
 
 def headline(results: Results) -> dict[str, dict[str, float]]:
