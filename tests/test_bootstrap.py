@@ -21,9 +21,9 @@ from stages.compare.statistics.matching import (
     THRESHOLDS,
     Matches,
     match,
-    suppress,
 )
 from stages.compare.statistics.persons import Poses, make_truth, person_scores
+from stages.compare.statistics.suppression import suppress
 from stages.evaluate.coco import suppress as evaluate_suppress
 from stages.evaluate.coco import to_results
 from tests.fake_persons import SIGMAS, make_both, run_cocoeval

@@ -3,11 +3,15 @@
 import sys
 from pathlib import Path
 
+import pandas as pd
+
+from stages.compare.claims.claim import read_claims
+from stages.compare.claims.verdict import judge
 from stages.compare.documents import latex_document, markdown_document
 from stages.compare.pictures import predictions
 from stages.compare.plots import ap_vs_size, decoders, error_vs_size, training_curves
 from stages.compare.rows import BLOCK, COLUMNS, HISTORY, Results, collect
-from stages.compare.statistics.tables import Statistics, compute
+from stages.compare.statistics.tables import compute
 from stages.compare.style import look, save, save_blocks
 from stages.compare.summary import blocks, comparison
 from stages.compare.tables import build_tables
@@ -31,7 +35,8 @@ def main(root: Path = Path(".")) -> None:
         print("no cell is finished: the tables and plots are empty", file=sys.stderr)
     statistics = compute(results)
     write_frames(results, root / "results")
-    write_statistics(statistics, root / "results")
+    claims = judge(read_claims(), results, statistics.samples)
+    write_statistics(statistics.files() | {"claims": claims}, root / "results")
     write_documents(results, root / "results")
     with new_folder(root / "results" / "plots") as folder, look():
         draw(results, folder)
@@ -59,9 +64,9 @@ def write_frames(results: Results, folder: Path) -> None:
     write_json(folder / "metrics.json", headline(results))
 
 
-def write_statistics(statistics: Statistics, folder: Path) -> None:
-    """Intervals, tested differences, parts, kinds of error, calibration and cost."""
-    for name, frame in statistics.files().items():
+def write_statistics(frames: dict[str, pd.DataFrame], folder: Path) -> None:
+    """Intervals, differences, parts, kinds of error, calibration, cost, claims."""
+    for name, frame in frames.items():
         with new_file(folder / f"{name}.csv") as handle:
             frame.to_csv(handle, index=False, lineterminator="\n")
 

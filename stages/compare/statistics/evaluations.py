@@ -10,8 +10,8 @@ import numpy as np
 from plugins.datasets.crop_store import CropStore
 from plugins.metrics import correct_keypoints, distances
 from stages.compare.rows import Results
-from stages.compare.statistics.matching import suppress
 from stages.compare.statistics.persons import Poses, Truth, person_scores, read_truth
+from stages.compare.statistics.suppression import suppress
 from stages.files import StageError
 
 PREDICTIONS = {"gt": "predictions.npz", "detections": "predictions_detections.npz"}

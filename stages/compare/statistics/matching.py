@@ -15,7 +15,6 @@ THRESHOLDS = np.linspace(0.5, 0.95, 10)
 """COCO's OKS thresholds."""
 MOST_POSES = 20
 """Poses that count in an image, at most: COCO's maxDets for keypoints."""
-NMS_THRESHOLD = 0.9
 EVERYBODY = (0.0, 1e10)
 """A range of areas in image px squared that leaves nobody out."""
 
@@ -149,28 +148,3 @@ def _greedy(
         t, image = np.nonzero(hit)
         free[t, image, column[hit]] = False
     return found
-
-
-def suppress(poses: Poses, areas: np.ndarray, truth: Truth) -> Poses:
-    """Drop poses that repeat a better one of their image: MMPose's ``oks_nms``.
-
-    Args:
-        areas: ``(D,)`` of the boxes that the poses were predicted in, image px squared.
-    """
-    # Among equal scores oks_nms takes the later one first.
-    order = np.lexsort((-np.arange(len(areas)), -poses.score, poses.image))
-    table = padded(poses.image, len(truth.images))
-    table = np.where(table >= 0, np.append(order, -1)[table], -1)
-    kept = table >= 0
-    for rank in range(table.shape[1] - 1):
-        several = np.flatnonzero(kept[:, rank] & kept[:, rank + 1 :].any(axis=1))
-        first, others = table[several, rank], table[several, rank + 1 :]
-        offset = poses.keypoints[others] - poses.keypoints[first][:, None]
-        area = (areas[first][:, None] + areas[others]) / 2 + np.spacing(1)
-        error = (offset**2).sum(axis=-1) / truth.variance / area[..., None] / 2
-        alike = np.exp(-error).mean(axis=-1).astype(np.float32)
-        kept[several, rank + 1 :] &= alike <= NMS_THRESHOLD
-    rows = table[kept]
-    return Poses(
-        poses.image[rows], poses.keypoints[rows], poses.score[rows], poses.row[rows]
-    )
