@@ -15,7 +15,7 @@ SIGMAS = np.array(COCO17.sigmas)
 
 
 def make_coco(images: int, draw: np.random.Generator, most: int = 5) -> dict:
-    """COCO annotations: 0 to ``most`` persons in an image, a tenth of them unlabelled.
+    """COCO annotations: 0 to ``most`` persons in an image, some unlabelled or crowds.
 
     Ids are in no order; areas lie in all of COCO's ranges.
     """
@@ -30,7 +30,8 @@ def make_coco(images: int, draw: np.random.Generator, most: int = 5) -> dict:
             low, high = points.min(axis=0), points.max(axis=0)
             triplets = np.column_stack([points, visible]) * (visible > 0)[:, None]
             person = {"id": len(persons) + 1, "image_id": image, "category_id": 1}
-            person |= {"iscrowd": 0, "area": float(side**2)}
+            crowd = int(draw.random() < 0.1)
+            person |= {"iscrowd": crowd, "area": float(side**2)}
             person |= {"bbox": [*low.tolist(), *(high - low).tolist()]}
             person |= {"keypoints": triplets.ravel().tolist()}
             person |= {"num_keypoints": int((visible > 0).sum())}

@@ -9,7 +9,7 @@ import pytest
 
 from plugins.datasets.crop_store import CropStore
 from plugins.datasets.keypoint_sets import COCO17
-from plugins.datasets.prepared import open_split
+from plugins.datasets.prepared import open_split, open_truth
 from plugins.metrics import mean_labelled
 from stages.compare.rows import collect
 from stages.compare.statistics.calibration import calibration
@@ -23,6 +23,7 @@ from stages.compare.statistics.tables import compute
 from stages.evaluate.coco import coco_metrics
 from stages.evaluate.keypoints import compare_keypoints, person_oks
 from stages.files import StageError
+from tests.coco_folder import POSE
 from tests.fake_cells import (
     make_cells,
     metric_rows,
@@ -31,6 +32,8 @@ from tests.fake_cells import (
     write_params,
 )
 from tests.fake_persons import SIGMAS, make_both, run_cocoeval
+from tests.test_detections import BOXES
+from tests.test_detections import work as boxes_work  # noqa: F401  (a fixture)
 
 AREA = 10_000.0
 APART = 1000.0
@@ -47,6 +50,7 @@ def two_persons() -> Truth:
             "id": n + 1,
             "image_id": 7,
             "area": AREA,
+            "iscrowd": 0,
             "bbox": [0, 0, 700, 700],
             "keypoints": triplets[n].ravel().tolist(),
         }
@@ -148,7 +152,8 @@ def test_a_keypoints_ap_is_cocos_with_it_alone():
             person["num_keypoints"] = int((triplets[:, 2] > 0).sum())
         stats = run_cocoeval(alone, truth, poses).stats
         assert frame["AP"][name] == pytest.approx(100 * stats[0], abs=1e-9)
-        assert frame["count"][name] == truth.labelled[:, place].sum()
+        labelled = truth.labelled[:, place] & ~truth.crowd
+        assert frame["count"][name] == labelled.sum()
 
 
 def test_persons_are_told_apart_by_their_area():
@@ -158,7 +163,8 @@ def test_persons_are_told_apart_by_their_area():
     assert list(frame.index) == list(SIZES)
     assert frame["AP"]["medium"] == pytest.approx(100 * stats[3], abs=1e-9)
     assert frame["AP"]["large"] == pytest.approx(100 * stats[4], abs=1e-9)
-    assert frame["count"].sum() == truth.labelled.any(axis=1).sum()
+    counted = truth.labelled.any(axis=1) & ~truth.crowd
+    assert frame["count"].sum() == counted.sum()
     assert frame["PCK"].isna().all()
 
 
@@ -305,6 +311,40 @@ def test_predictions_of_another_run_are_refused(work, change, says):
         (work / "results" / "cells" / other / "metrics.csv").unlink()
     with pytest.raises(StageError, match=says):
         compute(collect(work))
+
+
+def test_detected_boxes_are_measured_as_evaluate_does(boxes_work, tmp_path):  # noqa: F811
+    """With crowds, unlabelled persons, repeated poses and weak boxes left out."""
+    (key,) = cells = make_cells(methods=("cal",), sizes=("32x24",))
+    evaluated = {"boxes": "detections", "box_threshold": 0.4}
+    cells[key] |= {"data": "boxes", "detections": BOXES, "evaluate": evaluated}
+    write_params(tmp_path, cells)
+    (tmp_path / "data").symlink_to(boxes_work / "data")
+    store = CropStore(boxes_work / BOXES / "val")
+    coco = open_truth(boxes_work / "data/boxes", "detections")
+    draw = np.random.default_rng(0)
+    corner, sides = store.bbox[:, None, :2], store.bbox[:, None, 2:]
+    points = (corner + sides * draw.normal(POSE, 0.03, (len(store), 17, 2))).astype("f")
+    scores = draw.random(points.shape[:2]).astype(np.float32)
+    found = coco_metrics(coco, store, points, scores, COCO17, 0.4)
+    rows = metric_rows(key, cells[key], **found, PCK=np.nan, error_px=np.nan)
+    rows = rows.query("own_decoder").assign(boxes="detections")
+    write_metrics(tmp_path, key, rows.assign(data_hash=store.data_hash))
+    np.savez(
+        tmp_path / "results" / "cells" / key / "predictions_detections.npz",
+        image_id=store.image_id,
+        bbox=store.bbox,
+        box_score=store.box_score,
+        decoders=np.array(["cal"]),
+        keypoints=points[None],
+        scores=scores[None],
+    )
+    measured = compute(collect(tmp_path))
+    values = measured.statistics.set_index("metric")["value"]
+    assert list(values.index) == ["AP", "AP50", "AP75", "AR"] and 5 < values["AP"] < 95
+    for metric, value in values.items():
+        assert value == pytest.approx(found[metric], abs=1e-9)
+    assert len(measured.keypoints) == 17 and measured.calibration.empty
 
 
 def collect_cells(work: Path) -> list[str]:

@@ -66,17 +66,19 @@ def evaluations(results: Results) -> Iterator[Evaluation]:
     Raises:
         StageError: a file is unreadable or is not what its row was measured on.
     """
-    truth_of = lru_cache(maxsize=1)(read_truth)
+    truth_of = lru_cache(maxsize=2)(read_truth)
     for (key, boxes), rows in results.rows.groupby(["key", "boxes"], sort=False):
         cell = results.cells[key]
         data = results.root / "data" / cell["data"]
         path = results.root / "results" / "cells" / key / PREDICTIONS[boxes]
         if not (path.exists() and (data / "manifest.json").exists()):
             continue
-        folder = results.root / "data" / "stores" / cell["store"] / "val"
-        store = _open_store(folder) if boxes == "gt" else None
-        file = _Predictions(path, key)
-        truth = truth_of(data)
+        folder = Path("data/stores") / cell["store"]
+        if boxes == "detections":
+            folder = Path(cell["detections"])
+        store = _open_store(results.root / folder / "val")
+        file = _Predictions(path, key, cell["evaluate"].get("box_threshold", 0.0))
+        truth = truth_of(data, boxes)
         for row in rows.itertuples():
             if row.data_hash != truth.data_hash:
                 raise StageError(
@@ -89,42 +91,41 @@ def evaluations(results: Results) -> Iterator[Evaluation]:
 class _Predictions:
     """One file of predictions, all of its decoders."""
 
-    def __init__(self, path: Path, key: str) -> None:
+    def __init__(self, path: Path, key: str, box_threshold: float) -> None:
         self.path, self.remedy = path, f"run python -m stages.evaluate {key} again"
+        self.box_threshold = box_threshold
         try:
             with np.load(path, allow_pickle=False) as file:
                 self.columns = {name: file[name] for name in file.files}
         except (OSError, ValueError) as error:
             raise StageError(f"{path}: {error}; {self.remedy}") from None
 
-    def evaluation(self, row, truth: Truth, store: CropStore | None) -> Evaluation:
+    def evaluation(self, row, truth: Truth, store: CropStore) -> Evaluation:
         """The decoder of a row of metrics.csv."""
         try:
             place = self.columns["decoders"].tolist().index(row.decoder)
             keypoints = self.columns["keypoints"][place].astype(float)
-            score = person_scores(self.columns["scores"][place])
+            score = person_scores(self.columns["scores"][place]) * store.box_score
             image = self._places(self.columns["image_id"], truth.images)
             pairs = None
             if row.boxes == "gt":
                 ids = self.columns["annotation_id"]
                 person = self._places(ids, truth.annotation_id)
                 pairs = _pair(person, keypoints, score, truth, store)
-                areas = truth.bbox[person, 2] * truth.bbox[person, 3]
-            else:
-                boxes = self.columns["bbox"]
-                score = score * self.columns["box_scores"]
-                areas = boxes[:, 2] * boxes[:, 3]
+            elif not np.array_equal(self.columns["bbox"], store.bbox):
+                raise ValueError("its boxes are not those of the crop store")
         except (KeyError, ValueError) as error:
             raise StageError(f"{self.path}: {error}; {self.remedy}") from None
-        order = np.argsort(image, kind="stable")
-        poses = Poses(image[order], keypoints[order], score[order], order)
+        chosen = np.flatnonzero(store.box_score >= self.box_threshold)
+        chosen = chosen[np.argsort(image[chosen], kind="stable")]
+        poses = Poses(image[chosen], keypoints[chosen], score[chosen], chosen)
         return Evaluation(
             key=row.key,
             decoder=row.decoder,
             boxes=row.boxes,
             own=row.own_decoder,
             truth=truth,
-            poses=suppress(poses, areas[order], truth),
+            poses=suppress(poses, store.box_area[chosen], truth),
             pairs=pairs,
         )
 

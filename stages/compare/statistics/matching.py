@@ -48,19 +48,19 @@ def match(
     """Match poses to persons as ``COCOeval.evaluateImg`` does.
 
     Args:
-        areas: persons outside this range in image px squared are ignored, as are those
-            without a labelled keypoint.
+        areas: persons outside this range in image px squared are ignored, as are crowds
+            and those without a labelled keypoint.
     """
     count = len(truth.images)
     person = padded(truth.image, count)
     pose = padded(poses.image, count)[:, :MOST_POSES]
     exists = person >= 0
     outside = (truth.area < areas[0]) | (truth.area > areas[1])
-    counts = truth.labelled.any(axis=1) & ~outside
+    counts = truth.labelled.any(axis=1) & ~truth.crowd & ~outside
     regular = exists & np.append(counts, False)[person]
-    found = _greedy(
-        _similarity(truth, poses, person, pose), exists, regular, thresholds
-    )
+    once = exists & ~np.append(truth.crowd, False)[person]
+    oks = _similarity(truth, poses, person, pose)
+    found = _greedy(oks, exists, regular, once, thresholds)
 
     images, ranks = np.nonzero(pose >= 0)
     order = np.argsort(-poses.score[pose[images, ranks]], kind="stable")
@@ -122,7 +122,11 @@ def _outside(keypoints: np.ndarray, bbox: np.ndarray) -> np.ndarray:
 
 
 def _greedy(
-    oks: np.ndarray, exists: np.ndarray, regular: np.ndarray, thresholds: np.ndarray
+    oks: np.ndarray,
+    exists: np.ndarray,
+    regular: np.ndarray,
+    once: np.ndarray,
+    thresholds: np.ndarray,
 ) -> np.ndarray:
     """Column of the person that each pose finds, ``(T, I, D)``; -1 where none.
 
@@ -131,7 +135,8 @@ def _greedy(
 
     Args:
         oks: ``(I, D, G)``.
-        exists, regular: ``(I, G)``: there is such a person; it is not ignored.
+        exists, regular, once: ``(I, G)``: there is such a person; it is not ignored; it
+            is found once at most, as a crowd is not.
     """
     bound = np.minimum(thresholds, 1 - 1e-10)[:, None, None]
     free = np.repeat(exists[None], len(thresholds), axis=0)
@@ -146,5 +151,5 @@ def _greedy(
         hit = near.any(axis=-1)
         found[:, :, rank] = np.where(hit, column, -1)
         t, image = np.nonzero(hit)
-        free[t, image, column[hit]] = False
+        free[t, image, column[hit]] &= ~once[image, column[hit]]
     return found

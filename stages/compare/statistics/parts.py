@@ -26,7 +26,8 @@ def by_keypoint(one: Evaluation) -> pd.DataFrame:
         alone = np.zeros_like(one.truth.labelled)
         alone[:, n] = one.truth.labelled[:, n]
         truth = replace(one.truth, labelled=alone)
-        rows.append({"keypoint": name} | _figures(one, truth, alone))
+        chosen = alone & ~one.truth.crowd[:, None]
+        rows.append({"keypoint": name} | _figures(one, truth, chosen))
     return _frame(one, "keypoint", rows)
 
 
@@ -38,7 +39,7 @@ def by_size(one: Evaluation) -> pd.DataFrame:
     rows = []
     for name, areas in SIZES.items():
         inside = (one.truth.area >= areas[0]) & (one.truth.area <= areas[1])
-        chosen = one.truth.labelled & inside[:, None]
+        chosen = one.truth.labelled & (inside & ~one.truth.crowd)[:, None]
         figures = _figures(one, one.truth, chosen, areas)
         figures["count"] = int(chosen.any(axis=1).sum())
         rows.append({"size": name} | figures)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from plugins.datasets.keypoint_sets import COCO17, KeypointSet
-from plugins.datasets.prepared import open_split
+from plugins.datasets.prepared import Entries, open_truth
 from stages.files import StageError
 
 SCORE_THRESHOLD = 0.2
@@ -23,6 +23,7 @@ class Truth:
         annotation_id: ``(G,)``.
         keypoints: ``(G, K, 2)`` in image px.
         labelled: ``(G, K)`` bool.
+        crowd: ``(G,)`` bool: several people, who are ignored.
         area: ``(G,)`` in image px squared.
         bbox: ``(G, 4)`` x, y, w, h in image px.
         keypoint_set: names and sigmas.
@@ -34,6 +35,7 @@ class Truth:
     annotation_id: np.ndarray
     keypoints: np.ndarray
     labelled: np.ndarray
+    crowd: np.ndarray
     area: np.ndarray
     bbox: np.ndarray
     keypoint_set: KeypointSet
@@ -72,17 +74,18 @@ class Poses:
         return replace(self, keypoints=keypoints)
 
 
-def read_truth(folder: Path) -> Truth:
-    """Read the persons of a prepared dataset's split val.
+def read_truth(folder: Path, boxes: str) -> Truth:
+    """Read what a prepared dataset's split val is compared with in a kind of boxes.
 
     Raises:
         StageError: the dataset is missing or not as it was prepared.
     """
     try:
-        split = open_split(folder, "val")
+        with Entries(folder, "val") as entries:
+            data_hash = entries.data_hash
+        return make_truth(open_truth(folder, boxes), COCO17, data_hash)
     except ValueError as error:
         raise StageError(str(error)) from None
-    return make_truth(split.coco, COCO17, split.data_hash)
 
 
 def make_truth(coco: dict, keypoint_set: KeypointSet, data_hash: str = "") -> Truth:
@@ -99,6 +102,7 @@ def make_truth(coco: dict, keypoint_set: KeypointSet, data_hash: str = "") -> Tr
         annotation_id=np.array([p["id"] for p in persons])[order],
         keypoints=triplets[..., :2],
         labelled=triplets[..., 2] > 0,
+        crowd=np.array([bool(p["iscrowd"]) for p in persons])[order],
         area=np.array([p["area"] for p in persons], float)[order],
         bbox=np.array([p["bbox"] for p in persons], float).reshape(-1, 4)[order],
         keypoint_set=keypoint_set,
@@ -108,6 +112,7 @@ def make_truth(coco: dict, keypoint_set: KeypointSet, data_hash: str = "") -> Tr
 
 def person_scores(scores: np.ndarray) -> np.ndarray:
     """Mean ``(N,)`` of the keypoint scores ``(N, K)`` above 0.2; 0 where none is."""
+    scores = scores.astype(float)
     counted = scores > SCORE_THRESHOLD
     number = counted.sum(axis=1)
     total = (scores * counted).sum(axis=1)
