@@ -122,7 +122,8 @@ def test_nothing_finished_gives_empty_but_valid_files(tmp_path, capsys):
     assert "0 of 9 cells finished" in (results / "comparison.md").read_text()
     assert "no cell is finished" in capsys.readouterr().err
     stems = {"ap_vs_size", "error_vs_size", "training_curves", "decoders"}
-    assert {p.stem for p in (results / "plots").iterdir()} == stems | {"predictions"}
+    stems |= {"predictions", "pareto"}
+    assert {p.stem for p in (results / "plots").iterdir()} == stems
 
 
 def test_folder_of_a_cell_outside_params_is_not_counted(tmp_path):
@@ -174,11 +175,11 @@ def test_seeds_are_averaged(tmp_path):
     assert r"43.0 $\pm$ 3.6" in to_latex(table, "")
 
 
-def test_one_seed_says_that_nothing_is_tested(tmp_path):
+def test_one_seed_says_that_it_ranks_checkpoints(tmp_path):
     finish(tmp_path, make_cells(methods=("udp", "cal"), sizes=("64x48",)))
     ap, _, decoders = tables_of(tmp_path)
-    assert "not yet statistically tested" in to_markdown(ap)
-    assert "not yet statistically tested" in to_latex(decoders, "")
+    assert "ranking of checkpoints, and not yet of methods" in to_markdown(ap)
+    assert "ranking of checkpoints, and not yet of methods" in to_latex(decoders, "")
 
 
 def test_other_settings_are_no_other_seed(tmp_path):

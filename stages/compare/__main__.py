@@ -7,14 +7,20 @@ import pandas as pd
 
 from stages.compare.claims.claim import read_claims
 from stages.compare.claims.verdict import judge
-from stages.compare.documents import latex_document, markdown_document
+from stages.compare.documents import latex_document, markdown_document, to_latex
+from stages.compare.pareto import pareto
 from stages.compare.pictures import predictions
 from stages.compare.plots import ap_vs_size, decoders, error_vs_size, training_curves
 from stages.compare.rows import BLOCK, COLUMNS, HISTORY, Results, collect
-from stages.compare.statistics.tables import compute
+from stages.compare.statistics.tables import Statistics, compute
 from stages.compare.style import look, save, save_blocks
 from stages.compare.summary import blocks, comparison
 from stages.compare.tables import build_tables
+from stages.compare.uncertainty import (
+    claims_document,
+    claims_table,
+    uncertainty_tables,
+)
 from stages.files import new_file, new_folder, run_stage, write_json
 
 AP_VS_SIZE = [*BLOCK, "size", "method", "seeds", "AP", "AP_std", "error_px"]
@@ -37,7 +43,7 @@ def main(root: Path = Path(".")) -> None:
     write_frames(results, root / "results")
     claims = judge(read_claims(), results, statistics.samples)
     write_statistics(statistics.files() | {"claims": claims}, root / "results")
-    write_documents(results, root / "results")
+    write_documents(results, statistics, claims, root / "results")
     with new_folder(root / "results" / "plots") as folder, look():
         draw(results, folder)
     # Imported here, since it needs torch and MMPose, which nothing else here does.
@@ -78,13 +84,18 @@ def headline(results: Results) -> dict[str, dict[str, float]]:
     return {key: row.dropna().round(4).to_dict() for key, row in own.iterrows()}
 
 
-def write_documents(results: Results, folder: Path) -> None:
+def write_documents(
+    results: Results, statistics: Statistics, claims: pd.DataFrame, folder: Path
+) -> None:
     """comparison.md and comparison.tex."""
     tables = build_tables(results)
+    for block, of_block in tables.items():
+        of_block += uncertainty_tables(results, statistics, block)
     with new_file(folder / "comparison.md") as handle:
-        handle.write(markdown_document(results, tables))
+        handle.write(markdown_document(results, tables) + claims_document(claims))
     with new_file(folder / "comparison.tex") as handle:
         handle.write(latex_document(results, tables))
+        handle.write("\n" + to_latex(claims_table(claims), "all settings"))
 
 
 def draw(results: Results, folder: Path) -> None:
@@ -94,6 +105,7 @@ def draw(results: Results, folder: Path) -> None:
     without_boxes = results.rows.drop(columns="boxes")
     save_blocks(training_curves, results, blocks(results.curves), folder)
     save_blocks(decoders, results, blocks(results.rows), folder)
+    save_blocks(pareto, results, blocks(results.rows), folder)
     save_blocks(predictions, results, blocks(without_boxes), folder)
 
 

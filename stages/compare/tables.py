@@ -9,7 +9,10 @@ from stages.compare.published import matching, read_published
 from stages.compare.rows import Results
 from stages.compare.summary import blocks, layout, of_block, summarise
 
-ONE_SEED = "one seed: differences of a row pair are not yet statistically tested"
+ONE_SEED = (
+    "one seed: a ranking of checkpoints, and not yet of methods; intervals and tested "
+    "differences say what other images would change"
+)
 SEVERAL_SEEDS = "mean ± sample standard deviation over seeds; no ± where one seed ran"
 PUBLISHED = (
     "rows that name a source are published figures, on the data and boxes named there: "

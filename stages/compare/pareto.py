@@ -1,0 +1,68 @@
+"""AP against what it costs: operations, and time on the machine at hand."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from stages.compare.rows import Results
+from stages.compare.statistics.cost import costs
+from stages.compare.style import WIDTH, add_legend, empty_figure, method_styles
+from stages.compare.summary import layout, name_block, of_block
+
+COSTS = {
+    "gmacs": "GMACs per person, one pass",
+    "ms": "ms per person, network and decoder, with flip test",
+}
+"""Column -> axis label."""
+
+
+def pareto(results: Results, block: tuple) -> Figure:
+    """AP against operations and time: a dot per method and size, mean over seeds.
+
+    The grey line joins the cells that no other one beats at the same or a lower cost;
+    next to a dot stands its input size.
+    """
+    cost = costs(results).drop(columns=["parameters", "gmacs"])
+    own = of_block(results.rows, block).query("own_decoder").merge(cost, on="key")
+    if own.empty:
+        return empty_figure("no finished cells")
+    own["ms"] = own["network_ms"] + own["decode_ms"]
+    means = own.groupby(["label", "size"], sort=False)[["AP", *COSTS]].mean()
+    rows = means.reset_index()
+    styles = method_styles(results.labels.values())
+    figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
+    for axis, column in zip(figure.subplots(1, 2, sharey=True), COSTS, strict=True):
+        _draw(axis, rows, column, styles)
+    figure.axes[0].set_ylabel("AP (%)")
+    labels = [one for one in layout(results, block)[0] if one in set(rows["label"])]
+    add_legend(figure, styles, labels, name_block(block))
+    return figure
+
+
+def find_front(cost: np.ndarray, ap: np.ndarray) -> np.ndarray:
+    """Places of what nothing beats at the same or a lower cost, by rising cost."""
+    order = np.lexsort((-ap, cost))
+    best = np.maximum.accumulate(np.append(-np.inf, ap[order]))[:-1]
+    return order[ap[order] > best]
+
+
+def _draw(axis: Axes, rows: pd.DataFrame, column: str, styles: dict) -> None:
+    front = rows.iloc[find_front(rows[column].to_numpy(), rows["AP"].to_numpy())]
+    axis.plot(front[column], front["AP"], color="#999999", linewidth=1, zorder=1)
+    for row in rows.itertuples():
+        style = styles[row.label] | {"linestyle": ""}
+        axis.plot(getattr(row, column), row.AP, **style, zorder=2)
+    # One label for the methods of a size, which lie close to one another.
+    for size, of_size in rows.groupby("size", sort=False):
+        lowest = of_size.loc[of_size["AP"].idxmin()]
+        place = (lowest[column], lowest["AP"])
+        axis.annotate(
+            size, place, (0, -12), textcoords="offset points", ha="center", fontsize=8
+        )
+    axis.set_xscale("log")
+    axis.margins(x=0.12, y=0.12)
+    axis.set_xlabel(COSTS[column])
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter("{x:g}")
+    axis.tick_params(axis="x", which="both", labelsize=7)
