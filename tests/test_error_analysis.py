@@ -9,8 +9,7 @@ import pytest
 
 from plugins.datasets.crop_store import CropStore
 from plugins.datasets.keypoint_sets import COCO17
-from plugins.datasets.prepared import open_split, open_truth
-from plugins.metrics import mean_labelled
+from plugins.datasets.prepared import open_truth
 from stages.compare.rows import collect
 from stages.compare.statistics.calibration import calibration
 from stages.compare.statistics.cost import costs
@@ -21,9 +20,9 @@ from stages.compare.statistics.parts import SIZES, by_keypoint, by_size
 from stages.compare.statistics.persons import Poses, Truth, make_truth
 from stages.compare.statistics.tables import compute
 from stages.evaluate.coco import coco_metrics
-from stages.evaluate.keypoints import compare_keypoints, person_oks
 from stages.files import StageError
 from tests.coco_folder import POSE
+from tests.evaluated_cells import write_work
 from tests.fake_cells import (
     make_cells,
     metric_rows,
@@ -198,47 +197,7 @@ def test_scores_that_do_not_vary_predict_nothing():
 
 @pytest.fixture
 def work(tiny_work, tmp_path) -> Path:
-    """Two evaluated cells of two seeds each, of real annotations and crops."""
-    cells = make_cells(methods=("udp", "cal"), sizes=("32x24",), seeds=(0, 1))
-    (tmp_path / "data").symlink_to(tiny_work / "data")
-    write_params(tmp_path, cells)
-    for cell in cells.values():
-        cell |= {"data": "tiny", "store": "tiny-32x24"}
-    write_params(tmp_path, cells)
-    store = CropStore(tiny_work / "data/stores/tiny-32x24/val")
-    coco = open_split(tiny_work / "data/tiny", "val").coco
-    for key, cell in cells.items():
-        write_evaluated(tmp_path, key, cell, store, coco)
-    return tmp_path
-
-
-def write_evaluated(root: Path, key: str, cell: dict, store, coco: dict) -> None:
-    """metrics.csv and predictions.npz as evaluate writes them, with noise for poses."""
-    draw = np.random.default_rng(list(key.encode()))
-    truth = store.to_image_pixels(store.input_keypoints)
-    rows, poses, scores, similarity = metric_rows(key, cell), [], [], []
-    for n in range(len(rows)):
-        points = truth + draw.normal(0, 0.3 + n, truth.shape)
-        points = points.astype(np.float32).astype(float)
-        score = draw.random(truth.shape[:2]).astype(np.float32)
-        detail = compare_keypoints(store, points, COCO17)
-        found = coco_metrics(coco, store, points, score, COCO17)
-        found["PCK"] = 100 * mean_labelled(detail["correct"], store.visible)
-        found["error_px"] = mean_labelled(detail["input_px"], store.visible)
-        rows.loc[n, list(found)] = list(found.values())
-        poses.append(points)
-        scores.append(score)
-        similarity.append(person_oks(detail["oks"], store.visible))
-    write_metrics(root, key, rows.assign(data_hash=store.data_hash))
-    np.savez(
-        root / "results" / "cells" / key / "predictions.npz",
-        annotation_id=store.annotation_id,
-        image_id=store.image_id,
-        decoders=rows["decoder"].to_numpy(str),
-        keypoints=np.stack(poses).astype(np.float32),
-        scores=np.stack(scores),
-        oks=np.stack(similarity),
-    )
+    return write_work(tiny_work, tmp_path)
 
 
 def test_values_are_those_of_the_evaluation(work):
