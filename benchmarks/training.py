@@ -138,7 +138,7 @@ def measure_step(args: SimpleNamespace) -> dict:
     """Images per second of forward, backward and optimizer on random input."""
     settings = cell_settings(args)
     store = CropStore(Path(f"data/stores/{DATA}-{args.size}/val"))
-    model = build_model(settings, 17, store.geometry)
+    model = build_model(settings, store.keypoint_set, store.geometry)
     prepare_model(model, settings["schedule"])
     model.to(DEVICE).train()
     optimizer = build_optimizer(model, settings["schedule"], DEVICE)
@@ -146,7 +146,8 @@ def measure_step(args: SimpleNamespace) -> dict:
     inputs = torch.randn(args.batch_size, 3, height, width, device=DEVICE)
     inputs = inputs.contiguous(memory_format=torch.channels_last)
     columns, rows = heatmap_size((width, height))
-    target = torch.rand(args.batch_size, 17, rows, columns, device=DEVICE)
+    shape = (args.batch_size, len(store.keypoint_set), rows, columns)
+    target = torch.rand(*shape, device=DEVICE)
 
     def step() -> None:
         with optimizer.optim_context(model):
@@ -210,7 +211,7 @@ def measure_stock(args: SimpleNamespace) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         config = make_config(options, scratch)
         store = CropStore(Path(f"data/stores/{DATA}-{args.size}/val"))
-        own = build_model(settings, 17, store.geometry)
+        own = build_model(settings, store.keypoint_set, store.geometry)
         config.model.head.in_channels = own.head.maps.final_layer.in_channels
         if settings["backbone"]["deconvolution"]:
             upsampling = settings["backbone"]["deconvolution"]

@@ -8,7 +8,6 @@ from mmpose.models.pose_estimators import TopdownPoseEstimator
 
 from plugins.codecs.common.codec import Outputs
 from plugins.datasets.crop_store import CropStore
-from plugins.datasets.keypoint_sets import COCO17
 
 
 @torch.inference_mode()
@@ -23,7 +22,8 @@ def predict_outputs(
     if not flip_test:
         return outputs
     flipped = model(inputs.flip(-1), None, mode="tensor")
-    flipped = model.head.codec.mirror(flipped, COCO17.flip_indices)
+    mirrored = model.data_preprocessor.keypoint_set.flip_indices
+    flipped = model.head.codec.mirror(flipped, mirrored)
     return {name: (values + flipped[name]) / 2 for name, values in outputs.items()}
 
 

@@ -120,7 +120,7 @@ def make_runner(
     schedule, seed = settings["schedule"], settings["seed"]
     # The Runner seeds too, but after the network's layers have drawn their weights.
     set_random_seed(seed)
-    model = build_model(settings, training.keypoints.shape[1], training.geometry)
+    model = build_model(settings, training.keypoint_set, training.geometry)
     prepare_model(model, schedule)
     device = torch.device(get_device())
     processes = get_dist_info()

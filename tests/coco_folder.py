@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from plugins.datasets.keypoint_sets import COCO17
+from plugins.datasets.keypoint_sets import COCO17, KeypointSet
 
 PERSONS = {"train": 6, "val": 4}
 PER_IMAGE = 2
@@ -28,6 +28,7 @@ def write_coco_folder(
     persons: Mapping[str, int] = PERSONS,
     image_size: tuple[int, int] = (160, 120),
     seed: int = 0,
+    keypoint_set: KeypointSet = COCO17,
 ) -> Path:
     """Write annotations/<split>.json and <split>/*.jpg below ``root``; gives ``root``.
 
@@ -35,6 +36,7 @@ def write_coco_folder(
         persons: how many for each split; two share an image.
         image_size: ``(w, h)`` in px.
         seed: of the poses and colours.
+        keypoint_set: of another one, the first keypoints of POSE.
 
     Over both splits, image ids count from 1 and annotation ids from 101. Of each
     person, about one keypoint in ten is not labelled (0, 0, 0) and one in ten is
@@ -49,15 +51,18 @@ def write_coco_folder(
             image_id += 1
             picture = Image.new("RGB", image_size, tuple(rng.integers(150, 256, 3)))
             for slot in range(min(PER_IMAGE, count - start)):
-                keypoints = _pose(image_size, slot, rng)
-                _draw(picture, keypoints, tuple(rng.integers(0, 100, 3)))
+                keypoints = _pose(image_size, slot, rng)[: len(keypoint_set)]
+                colour = tuple(rng.integers(0, 100, 3))
+                _draw(picture, keypoints, keypoint_set, colour)
                 own_id += 1
                 annotations.append(_annotation(own_id, image_id, keypoints, rng))
             name = f"{image_id:06d}.jpg"
             picture.save(root / split / name, quality=90)
             size = {"width": image_size[0], "height": image_size[1]}
             images.append({"id": image_id, "file_name": name, **size})
-        _write(root / "annotations" / f"{split}.json", images, annotations)
+        coco = {"images": images, "annotations": annotations}
+        coco["categories"] = [keypoint_set.category]
+        _write(root / "annotations" / f"{split}.json", coco)
     return root
 
 
@@ -70,9 +75,14 @@ def _pose(image_size: tuple[int, int], slot: int, rng: np.random.Generator):
     return (place + jittered * scale * np.array([width, height])).round(2)
 
 
-def _draw(picture: Image.Image, keypoints: np.ndarray, colour: tuple) -> None:
+def _draw(
+    picture: Image.Image,
+    keypoints: np.ndarray,
+    keypoint_set: KeypointSet,
+    colour: tuple,
+) -> None:
     draw = ImageDraw.Draw(picture)
-    for a, b in COCO17.skeleton:
+    for a, b in keypoint_set.skeleton:
         draw.line([*keypoints[a], *keypoints[b]], fill=colour, width=3)
 
 
@@ -96,14 +106,6 @@ def _annotation(
     }
 
 
-def _write(path: Path, images: list[dict], annotations: list[dict]) -> None:
-    category = {
-        "id": 1,
-        "name": "person",
-        "supercategory": "person",
-        "keypoints": list(COCO17.names),
-        "skeleton": [[a + 1, b + 1] for a, b in COCO17.skeleton],
-    }
-    coco = {"images": images, "annotations": annotations, "categories": [category]}
+def _write(path: Path, coco: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(coco))

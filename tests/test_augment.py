@@ -241,7 +241,7 @@ def test_outside_the_crop_is_black(geometry):
 
 def test_the_preprocessor_normalises_and_keeps_labels(geometry):
     geometry = geometry("64x48")
-    preprocessor = CropPreprocessor(geometry, asdict(SETTINGS))
+    preprocessor = CropPreprocessor(geometry, asdict(SETTINGS), COCO17)
     width, height = geometry.crop_size
     keypoints, visible = people(2)
     colour = torch.tensor([10, 100, 200], dtype=torch.uint8)

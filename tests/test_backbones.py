@@ -15,6 +15,7 @@ from mmpose.models.backbones.hrnet import HRNet
 from mmpose.registry import MODELS
 
 from plugins.backbones.hrnet import SizedHRNet, count_branches
+from plugins.datasets.keypoint_sets import COCO17
 from plugins.model import build_model
 from plugins.registry import BACKBONES as NETWORKS
 from plugins.registry import typed
@@ -40,7 +41,7 @@ def cost(backbone: str, size: str) -> tuple[int, float]:
         "cells"
     ].values()
     geometry = make_geometry({"size": size, "context": 0.25, "oversample": 1})
-    return measure_cost(build_model(cell["train"], 17, geometry))
+    return measure_cost(build_model(cell["train"], COCO17, geometry))
 
 
 def golden_costs() -> dict[tuple[str, str], tuple[int, float]]:

@@ -7,6 +7,7 @@ import torch
 from scipy.stats import multivariate_normal
 
 from plugins.datasets.crop_store import CropStore
+from plugins.datasets.keypoint_sets import COCO17
 from plugins.hooks.states import save_checkpoint
 from plugins.inference import store_outputs
 from plugins.model import build_model
@@ -335,7 +336,7 @@ def store(tiny_work) -> CropStore:
 
 def test_coarse_errors_count_cells_from_the_nearest_one(store, compose_cell):
     cell = compose_cell("size=32x24", "schedule=smoke", "method=dark")
-    codec = build_model(cell["train"], 17, store.geometry).head.codec
+    codec = build_model(cell["train"], COCO17, store.geometry).head.codec
     nearest = np.stack(
         np.broadcast_arrays(
             *(
@@ -359,7 +360,7 @@ def evaluate_method(method: str, store, compose_cell, folder):
     cell = compose_cell("size=32x24", "schedule=smoke", f"method={method}")
     cell = cell | {"data": "tiny", "store": "tiny-32x24"}
     torch.manual_seed(0)
-    model = build_model(cell["train"], 17, store.geometry)
+    model = build_model(cell["train"], COCO17, store.geometry)
     hashes = {"config_hash": hash_of(cell["train"]), "data_hash": store.data_hash}
     checkpoint = hashes | {"key": "cell", "state_dict": model.state_dict()}
     save_checkpoint(checkpoint, folder / "checkpoint.pth")

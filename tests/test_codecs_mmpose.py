@@ -241,7 +241,7 @@ def network_maps(tmp_path_factory, compose_cell, geometry) -> np.ndarray:
         train = CropStore(folder / "train")
     cell = compose_cell("method=udp", "size=256x192")["train"]
     torch.manual_seed(0)
-    model = build_model(cell, JOINTS, train.geometry).train()
+    model = build_model(cell, train.keypoint_set, train.geometry).train()
     model.init_weights()
     crops = TrainingCrops(train, 0)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.003)

@@ -245,7 +245,7 @@ def cell(work, monkeypatch, compose_cell, tmp_path) -> tuple[dict, Path]:
     composed = composed | names | {"evaluate": evaluation}
     store = CropStore(work / GT / "val")
     torch.manual_seed(0)
-    model = build_model(composed["train"], 17, store.geometry)
+    model = build_model(composed["train"], COCO17, store.geometry)
     checkpoint = {"config_hash": hash_of(composed["train"])}
     checkpoint |= {"data_hash": store.data_hash, "state_dict": model.state_dict()}
     save_checkpoint(checkpoint, tmp_path / "checkpoint.pth")

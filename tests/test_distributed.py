@@ -27,6 +27,7 @@ from torch import nn
 from plugins import distributed
 from plugins.codecs import build_codec
 from plugins.datasets.batches import EpochBatches
+from plugins.datasets.keypoint_sets import COCO17
 from plugins.distributed import GlobalBatchNorm2d, launched
 from plugins.hooks import resume
 from plugins.hooks.resume import ResumeHook
@@ -376,7 +377,7 @@ def test_one_process_never_communicates(work, make_settings, monkeypatch):
 def test_every_step_uses_every_parameter(compose_cell, geometry, method, backbone):
     """DistributedDataParallel waits for each one's gradient, but where one rests."""
     settings = compose_cell("size=64x48", f"method={method}", f"backbone={backbone}")
-    model = build_model(settings["train"], 17, geometry("64x48"))
+    model = build_model(settings["train"], COCO17, geometry("64x48"))
     keypoints, visible = make_batch(2)
     samples = {"keypoints": keypoints, "visible": visible}
     losses = model(torch.randn(2, 3, 64, 48), samples, mode="loss")

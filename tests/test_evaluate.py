@@ -200,7 +200,7 @@ def trained(tiny_work, monkeypatch, compose_cell, store, tmp_path):
     cell = compose_cell("size=32x24", "schedule=smoke", "method=dark")
     cell = cell | {"data": "tiny", "store": "tiny-32x24"}
     torch.manual_seed(0)
-    model = build_model(cell["train"], 17, store.geometry)
+    model = build_model(cell["train"], COCO17, store.geometry)
     checkpoint = {
         "key": "cell",
         "config_hash": hash_of(cell["train"]),

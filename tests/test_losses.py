@@ -18,6 +18,7 @@ from tests.random_outputs import SIZE, make_batch, random_outputs
 
 NONE = {"name": "none", "balance": "fixed"}
 BONE = {"name": "bone", "weight": 1.0, "pairs": "skeleton", "measured": "coordinates"}
+BONE |= {"keypoint_set": COCO17}
 ON_MAPS = BONE | {"measured": "heatmaps"}
 CAL = {"name": "cal", "offset_weight": 0.7, "warmup": 0.0, "mask_sigma": 1.0}
 CAL |= {"components": 2}

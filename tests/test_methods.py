@@ -68,7 +68,7 @@ def batch(geometry) -> dict[str, torch.Tensor]:
 def make_model(method, geometry):
     """With MMEngine's initialisation, as a training has it."""
     torch.manual_seed(0)
-    model = build_model(method, 17, geometry(SIZE)).train()
+    model = build_model(method, COCO17, geometry(SIZE)).train()
     model.init_weights()
     return model
 
@@ -221,7 +221,7 @@ def test_it_goes_on_from_a_saved_state_as_if_nothing_had_been(method, batch, geo
     steps_of(model, data, optimizer, [0.5] * 3)
     saved.seek(0)
     weights, moments, numbers = torch.load(saved, weights_only=True)
-    other = build_model(method, 17, geometry(SIZE)).train()
+    other = build_model(method, COCO17, geometry(SIZE)).train()
     other.load_state_dict(weights)
     optimizer = torch.optim.Adam(other.parameters(), lr=0.003)
     optimizer.load_state_dict(moments)

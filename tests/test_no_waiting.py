@@ -12,6 +12,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from plugins.datasets.batches import DRAWS
+from plugins.datasets.keypoint_sets import COCO17
 from plugins.model import build_model
 from tests.test_methods import METHODS
 
@@ -59,7 +60,7 @@ def test_a_step_neither_reads_the_device_nor_copies_to_it(
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
     geometry = geometry(SIZE, 2 if "store.oversample=2" in overrides else 1)
     settings = compose_cell(f"size={SIZE}", *overrides)["train"]
-    model = build_model(settings, 17, geometry).to("meta").train()
+    model = build_model(settings, COCO17, geometry).to("meta").train()
     width, height = geometry.crop_size
     batch = {
         "crops": torch.empty(PERSONS, height, width, 3, dtype=torch.uint8),

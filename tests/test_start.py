@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from plugins.datasets.keypoint_sets import COCO17
 from plugins.hooks.resume import ResumeHook
 from plugins.hooks.start import StartHook, start_from
 from plugins.losses.common.objective import Objective
@@ -24,7 +25,7 @@ def make_model(compose_cell, geometry):
 
     def make(seed: int, *overrides: str):
         settings = compose_cell("size=32x24", *overrides)["train"]
-        model = build_model(settings, 17, geometry("32x24"))
+        model = build_model(settings, COCO17, geometry("32x24"))
         generator = torch.Generator().manual_seed(seed)
         for value in (*model.parameters(), *model.buffers()):
             if value.is_floating_point():

@@ -8,6 +8,7 @@ from torch import nn
 from plugins.constants import constant
 from plugins.datasets import cache
 from plugins.datasets.cache import choose_cache, free_memory, hold
+from plugins.datasets.keypoint_sets import COCO17
 from plugins.model import build_model
 from plugins.step import build_optimizer, prepare_model
 
@@ -19,7 +20,7 @@ CROPS = np.arange(5 * 4 * 3 * 3, dtype=np.uint8).reshape(5, 4, 3, 3)
 
 def model_of(compose_cell, geometry, *overrides: str) -> nn.Module:
     train = compose_cell("size=32x24", *overrides)["train"]
-    return build_model(train, 17, geometry("32x24"))
+    return build_model(train, COCO17, geometry("32x24"))
 
 
 def test_all_parameters_are_updated_at_once(compose_cell, geometry):

@@ -21,8 +21,6 @@ HALF_BODY_PADDING = 1.5
 """Box of a half body, relative to its keypoints' extent (HRNet)."""
 SMALLEST_ZOOM = 0.1
 """Of a half body: keypoints on one spot would be magnified without end."""
-ASPECT = 3 / 4
-"""Width of a person's box relative to its height, as in downsample."""
 DEGREE = math.pi / 180
 LUMINANCE = (0.299, 0.587, 0.114)
 """Of red, green and blue (ITU-R BT.601, as JPEG and OpenCV have it)."""
@@ -93,9 +91,10 @@ def sample_affines(
     angle = DEGREE * degrees * (draw["rotate"] < settings.rotate)
     flip = draw["flip"] < settings.flip
 
-    # Rotation happens in image pixels; the box of aspect 3:4 spans size - 1 input
-    # pixels, so that an input pixel is not quite square.
-    pixel = constant((ASPECT, 1.0), size) / (size - 1)
+    # Rotation happens in image pixels; the box, of the input's aspect, spans size - 1
+    # input pixels, so that an input pixel is not quite square.
+    width, height = geometry.input_size
+    pixel = constant((width / height, 1.0), size) / (size - 1)
     cosine, sine = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     rotation = torch.stack((cosine, -sine, sine, cosine), -1).view(-1, 2, 2)
     linear = rotation * pixel[None, None, :] / pixel[None, :, None]

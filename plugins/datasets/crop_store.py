@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from plugins.datasets.keypoint_sets import COCO17, find_set
+
 TABLE = (
     "annotation_id",
     "image_id",
@@ -73,6 +75,7 @@ class CropStore:
         to_image: ``(N, 2, 3)`` float64, crop pixels -> image pixels.
         box_score: ``(N,)`` float64, a detector's; 1 for annotated boxes.
         data_hash: of the dataset that the store was made from.
+        keypoint_set: what its keypoints are.
 
     Raises:
         ValueError: a file is missing or does not have the shape that the manifest says.
@@ -96,6 +99,12 @@ class CropStore:
             raise ValueError(message) from None
         self.__dict__.update(columns)
         width, height = self.geometry.crop_size
+        known = len(self.keypoint_set)
+        if self.keypoints.shape[1:] != (known, 2) or self.visible.shape[1:] != (known,):
+            raise ValueError(
+                f"{folder}: keypoints of shape {self.keypoints.shape}, {known} of "
+                f"{self.keypoint_set.name} expected; {remedy}"
+            )
         expected = (persons, height, width, 3)
         rows = {name: len(column) for name, column in columns.items()}
         if self.crops.shape != expected or set(rows.values()) != {persons}:
@@ -113,6 +122,8 @@ class CropStore:
             self.manifest["oversample"],
         )
         self.data_hash = self.manifest["data_hash"]
+        # Stores that name none were made when there was no other set.
+        self.keypoint_set = find_set(self.manifest.get("keypoint_set", COCO17.name))
         return self.manifest["splits"][folder.name]["persons"]
 
     def __len__(self) -> int:

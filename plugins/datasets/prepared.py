@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from plugins.datasets.keypoint_sets import COCO17
+
 SECTIONS = {b'"images": [\n': "images", b'"annotations": [\n': "annotations"}
 """Lines after which prepare writes one entry per line."""
 
@@ -19,12 +21,14 @@ class PreparedSplit:
         images_root: folder that every ``file_name`` is relative to.
         data_hash: of annotations and photos of both splits.
         keypoints: names, in the order of the annotations.
+        keypoint_set: the name of their set.
     """
 
     coco: dict
     images_root: Path
     data_hash: str
     keypoints: tuple[str, ...]
+    keypoint_set: str
 
 
 def open_split(folder: Path, split: str) -> PreparedSplit:
@@ -40,7 +44,11 @@ def open_split(folder: Path, split: str) -> PreparedSplit:
     with Entries(folder, split) as entries:
         coco = json.loads(entries.content())
         return PreparedSplit(
-            coco, entries.images_root, entries.data_hash, entries.keypoints
+            coco,
+            entries.images_root,
+            entries.data_hash,
+            entries.keypoints,
+            entries.keypoint_set,
         )
 
 
@@ -75,6 +83,7 @@ class Entries:
         images_root: folder that every ``file_name`` is relative to.
         data_hash: of annotations and photos of both splits.
         keypoints: names, in the order of the annotations.
+        keypoint_set: the name of their set.
         sha256: of the annotations' file.
 
     Raises:
@@ -95,6 +104,8 @@ class Entries:
         self.images_root = start / part["images_root"]
         self.data_hash: str = manifest["data_hash"]
         self.keypoints = tuple(manifest["keypoints"])
+        # Datasets that name none were prepared when there was no other set.
+        self.keypoint_set: str = manifest.get("keypoint_set", COCO17.name)
         self._path = folder / part["annotations"]
         self._remedy = _remedy(folder)
         self._file = _open(self._path, folder)

@@ -13,7 +13,7 @@ from plugins.datasets.augment import (
     warp,
 )
 from plugins.datasets.crop_store import CropGeometry
-from plugins.datasets.keypoint_sets import COCO17
+from plugins.datasets.keypoint_sets import KeypointSet
 
 MEAN = (123.675, 116.28, 103.53)
 """ImageNet's mean colour in grey levels (RGB), as MMPose normalises."""
@@ -27,11 +27,14 @@ class CropPreprocessor(BaseDataPreprocessor):
     Args:
         geometry: of the crops.
         augment: fields of ``AugmentSettings``.
+        keypoint_set: what is left, right and lower body.
     """
 
-    def __init__(self, geometry: CropGeometry, augment: dict) -> None:
+    def __init__(
+        self, geometry: CropGeometry, augment: dict, keypoint_set: KeypointSet
+    ) -> None:
         super().__init__(non_blocking=True)
-        self.geometry = geometry
+        self.geometry, self.keypoint_set = geometry, keypoint_set
         self.settings = AugmentSettings(**augment)
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), False)
         self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), False)
@@ -51,7 +54,7 @@ class CropPreprocessor(BaseDataPreprocessor):
             data["draws"],
             keypoints,
             visible,
-            COCO17.lower_body,
+            self.keypoint_set.lower_body,
             self.geometry,
             self.settings,
         )
@@ -61,7 +64,7 @@ class CropPreprocessor(BaseDataPreprocessor):
             images = change_colours(images, data["draws"], self.settings)
         inputs = self.normalise(images)
         keypoints, visible = transform_keypoints(
-            affines, flipped, keypoints, visible, COCO17.flip_indices
+            affines, flipped, keypoints, visible, self.keypoint_set.flip_indices
         )
         samples = {"keypoints": keypoints, "visible": visible}
         return {"inputs": inputs, "data_samples": samples}

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from plugins.codecs.common.codec import Codec, Outputs
-from plugins.datasets.keypoint_sets import COCO17
+from plugins.datasets.keypoint_sets import KeypointSet
 from plugins.losses.common.masked import masked_mean
 from plugins.registry import LOSSES
 
@@ -23,12 +23,15 @@ class BoneLoss(nn.Module):
         pairs: ``all`` pairs of keypoints, or the ``skeleton``'s edges.
         measured: ``coordinates`` by the codec's differentiable decode, in shares of the
             input's height; or ``heatmaps``: the Frobenius norm of the maps' difference.
+        keypoint_set: whose pairs they are.
     """
 
     terms = ("bone",)
     bounded = True
 
-    def __init__(self, weight: float, pairs: str, measured: str) -> None:
+    def __init__(
+        self, weight: float, pairs: str, measured: str, keypoint_set: KeypointSet
+    ) -> None:
         super().__init__()
         if pairs not in ("all", "skeleton"):
             raise ValueError(f"pairs {pairs!r}: expected all or skeleton")
@@ -37,9 +40,10 @@ class BoneLoss(nn.Module):
         if weight < 0:
             raise ValueError(f"weight {weight}: expected 0 or more")
         self.weight, self.measured = weight, measured
-        count = len(COCO17.names)
+        count = len(keypoint_set)
         every = torch.triu_indices(count, count, 1)
-        chosen = every if pairs == "all" else torch.tensor(COCO17.skeleton).T
+        edges = torch.tensor(keypoint_set.skeleton).T
+        chosen = every if pairs == "all" else edges
         self.register_buffer("pairs", chosen, persistent=False)
 
     def check(self, codec: Codec) -> None:

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from plugins.datasets.crop_store import CropStore
-from plugins.datasets.keypoint_sets import COCO17
 from stages.compare.rows import Results
 from stages.compare.style import empty_figure, method_styles
 from stages.compare.summary import layout, name_block, of_block
@@ -189,20 +188,21 @@ def _draw_person(
             fontsize=7, color="white",
             path_effects=[withStroke(linewidth=1.5, foreground="black")],
         )  # fmt: skip
-    _draw_skeleton(axis, keypoints, store.visible[row] > 0, color)
+    limbs = store.keypoint_set.skeleton
+    _draw_skeleton(axis, keypoints, store.visible[row] > 0, limbs, color)
     # A keypoint outside the input must not widen the view.
     axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 
 def _draw_skeleton(
-    axis: Axes, keypoints: np.ndarray, labelled: np.ndarray, color: str
+    axis: Axes,
+    keypoints: np.ndarray,
+    labelled: np.ndarray,
+    skeleton: tuple[tuple[int, int], ...],
+    color: str,
 ) -> None:
     """Limbs and labelled keypoints (K, 2), in input px, outlined."""
-    limbs = [
-        keypoints[[a, b]]
-        for a, b in COCO17.skeleton
-        if max(a, b) < len(keypoints) and labelled[a] and labelled[b]
-    ]
+    limbs = [keypoints[[a, b]] for a, b in skeleton if labelled[a] and labelled[b]]
     outer = "black" if color == "white" else "white"
     outline = [withStroke(linewidth=2.2, foreground=outer)]
     axis.add_collection(

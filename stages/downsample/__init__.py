@@ -64,6 +64,7 @@ def downsample(
             for split, source in splits.items()
         }
         manifest["data_hash"] = entries["val"].data_hash
+        manifest["keypoint_set"] = entries["val"].keypoint_set
         hashes = [manifest["data_hash"], *(e.sha256 for e in entries.values())]
         key = run_hash(settings, hashes)
         work = stack.enter_context(unfinished_store(Path(folder), key))

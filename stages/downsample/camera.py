@@ -1,8 +1,9 @@
 """The low-resolution camera: a person's box becomes a crop of exactly so many pixels.
 
-A person's box, padded and brought to the aspect 3:4, is mapped to exactly the input's
-pixels by an area filter, with context around it for rotation and scaling. Unit lengths
-(UDP, arXiv 1911.07524): the box spans the centres of the first and last pixel.
+A person's box, padded and brought to the aspect of the input (square at 64x64), is
+mapped to exactly the input's pixels by an area filter, with context around it for
+rotation and scaling. Unit lengths (UDP, arXiv 1911.07524): the box spans the centres of
+the first and last pixel.
 """
 
 import io
@@ -19,8 +20,6 @@ from plugins.datasets.crop_store import CropGeometry
 from plugins.sizes import parse_size
 from stages.files import StageError
 
-ASPECT = 3 / 4
-"""Width of a person's box relative to its height."""
 REDUCTIONS = (8, 4, 2)
 """At which parts of its size a JPEG can be decoded, coarsest first."""
 IMDECODE = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
@@ -63,9 +62,10 @@ def crop_to_image(
         padding: by which the box grows, about its centre.
     """
     centre = bbox[:, :2] + bbox[:, 2:] / 2
-    height = padding * np.maximum(bbox[:, 3], bbox[:, 2] / ASPECT)
-    box = np.stack((ASPECT * height, height), axis=-1)
     size = np.array(geometry.input_size)
+    aspect = size[0] / size[1]
+    height = padding * np.maximum(bbox[:, 3], bbox[:, 2] / aspect)
+    box = np.stack((aspect * height, height), axis=-1)
     # Image pixels per input pixel, then the image point of crop pixel 0.
     pixel = box / (size - 1)
     origin = centre - box / 2 + geometry.to_input(np.zeros(2)) * pixel

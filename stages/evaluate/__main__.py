@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from plugins.datasets.crop_store import CropStore
-from plugins.datasets.keypoint_sets import COCO17
 from plugins.datasets.prepared import open_truth
 from plugins.metrics import mean_labelled
 from stages.evaluate.coco import COCO_STATS, coco_metrics
@@ -58,19 +57,19 @@ def evaluate(key: str, cell: dict, checkpoint: Path, folder: Path) -> pd.DataFra
     common = describe(key, cell, store, model, checkpoint)
     rows, tables, similarity = [], [], []
     for name, (keypoints, scores) in predictions.items():
-        detail = compare_keypoints(store, keypoints, COCO17)
+        detail = compare_keypoints(store, keypoints, store.keypoint_set)
         row = {"decoder": name, "boxes": "gt"}
-        row |= coco_metrics(truth, store, keypoints, scores, COCO17)
+        row |= coco_metrics(truth, store, keypoints, scores, store.keypoint_set)
         row["PCK"] = 100 * mean_labelled(detail["correct"], store.visible)
         row["error_px"] = mean_labelled(detail["input_px"], store.visible)
         rows.append(row | speeds(seconds, name, len(store)))
-        tables.append(per_keypoint(name, detail, store, COCO17))
+        tables.append(per_keypoint(name, detail, store, store.keypoint_set))
         similarity.append(person_oks(detail["oks"], store.visible))
     coarse = {}
     if peaks is not None:
         coarse["coarse_errors"] = coarse_errors(store, peaks, model.head.codec)
     if boxes is not None:
-        detected, found = evaluate_boxes(model, boxes, decoders, cell, COCO17)
+        detected, found = evaluate_boxes(model, boxes, decoders, cell)
         rows += detected
     with new_folder(folder) as aside:
         frame = pd.DataFrame(

@@ -7,7 +7,6 @@ from mmpose.models.pose_estimators import TopdownPoseEstimator
 
 from plugins.codecs.common.codec import Codec
 from plugins.datasets.crop_store import CropStore
-from plugins.datasets.keypoint_sets import KeypointSet
 from plugins.datasets.prepared import open_truth
 from stages.evaluate.coco import coco_metrics
 from stages.evaluate.predict import predict, speeds
@@ -45,7 +44,6 @@ def evaluate_boxes(
     store: CropStore,
     decoders: dict[str, Codec],
     cell: dict,
-    keypoint_set: KeypointSet,
 ) -> tuple[list[dict], dict[str, np.ndarray]]:
     """Rows of metrics.csv, one per decoder, and the content of the predictions' file.
 
@@ -62,7 +60,12 @@ def evaluate_boxes(
     for name, (keypoints, scores) in predictions.items():
         row = {"decoder": name, "boxes": "detections"}
         row |= coco_metrics(
-            truth, store, keypoints, scores, keypoint_set, settings["box_threshold"]
+            truth,
+            store,
+            keypoints,
+            scores,
+            store.keypoint_set,
+            settings["box_threshold"],
         )
         rows.append(row | speeds(seconds, name, len(store)))
     found = {

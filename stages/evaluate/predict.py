@@ -39,7 +39,7 @@ def load_model(
             raise StageError(
                 f"{path}: trained with {name} {found}, {value} expected; {remedy}"
             )
-    model = build_model(cell["train"], store.keypoints.shape[1], store.geometry)
+    model = build_model(cell["train"], store.keypoint_set, store.geometry)
     model.load_state_dict(checkpoint["state_dict"])
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     return model.to(memory_format=torch.channels_last).eval()

@@ -47,6 +47,7 @@ def prepare(settings: dict, folder: Path, jobs: int | None = None) -> dict:
         _refuse_overlap(files, detections, folder)
         # All annotations before the first photo: they take seconds, photos minutes.
         splits = {name: read_split(files[name], name == "val") for name in SPLITS}
+        _refuse_other_keypoints(splits)
         if detections:
             splits[DETECTIONS] = read_detections(Path(detections), splits["val"])
         _raise_or_go_on(splits, strict)
@@ -92,6 +93,15 @@ def _refuse_overlap(
             )
 
 
+def _refuse_other_keypoints(splits: dict[str, Split]) -> None:
+    train, val = (splits[name] for name in SPLITS)
+    if train.keypoint_set != val.keypoint_set:
+        raise StageError(
+            f"{val.files.annotations}: keypoints are {val.keypoint_set.name}, but "
+            f"those of {train.files.annotations} are {train.keypoint_set.name}"
+        )
+
+
 def _raise_or_go_on(splits: dict[str, Split], strict: bool) -> None:
     for name, split in splits.items():
         if strict:
@@ -129,6 +139,7 @@ def _write(settings: dict, splits: dict[str, Split], aside: Path, name: str) -> 
         "source": settings["source"],
         "settings": settings,
         "keypoints": splits["train"].category["keypoints"],
+        "keypoint_set": splits["train"].keypoint_set.name,
         "splits": described,
         "data_hash": hash_of(contents),
     }

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from plugins.datasets.keypoint_sets import COCO17
+from plugins.datasets.keypoint_sets import KeypointSet, nearest_set
 from stages.files import StageError
 from stages.prepare.findings import Findings, shown
 
@@ -39,11 +39,11 @@ def _without_segmentation(record: dict) -> dict:
     return record
 
 
-def person_category(coco: dict, path: Path) -> dict:
-    """Give the one category that has keypoints, which must be COCO's 17 in order.
+def person_category(coco: dict, path: Path) -> tuple[dict, KeypointSet]:
+    """Give the one category that has keypoints, and which set they are, in its order.
 
     Raises:
-        StageError: none or several such categories, or other keypoints.
+        StageError: none or several such categories, or keypoints of no known set.
     """
     found = [
         category
@@ -56,26 +56,27 @@ def person_category(coco: dict, path: Path) -> dict:
             "are in person_keypoints_*.json (instances_*.json has none)"
         )
     names = found[0]["keypoints"]
-    if names != list(COCO17.names):
+    meant = nearest_set(names if isinstance(names, list) else ())
+    if names != list(meant.names):
         raise StageError(
             f"{path}: category {shown(found[0].get('id'))}: keypoints "
-            f"{_difference(names)}; only COCO's 17 are supported, in COCO's order: "
-            + ", ".join(COCO17.names)
+            f"{_difference(names, meant)}; those of {meant.name}, in their order, are: "
+            + ", ".join(meant.names)
         )
     if not is_id(found[0].get("id")):
         raise StageError(
             f"{path}: category id {shown(found[0].get('id'))}; expected a whole number"
         )
-    return found[0]
+    return found[0], meant
 
 
-def _difference(names: object) -> str:
-    if not isinstance(names, list) or len(names) != len(COCO17.names):
+def _difference(names: object, meant: KeypointSet) -> str:
+    if not isinstance(names, list) or len(names) != len(meant):
         count = len(names) if isinstance(names, list) else shown(names)
-        return f"are {count}, expected {len(COCO17.names)}"
-    pairs = zip(names, COCO17.names, strict=True)
+        return f"are {count}, expected {len(meant)}"
+    pairs = zip(names, meant.names, strict=True)
     index = next(i for i, (name, expected) in enumerate(pairs) if name != expected)
-    return f"[{index}] is {shown(names[index])}, expected {COCO17.names[index]!r}"
+    return f"[{index}] is {shown(names[index])}, expected {meant.names[index]!r}"
 
 
 def is_id(value: object) -> bool:

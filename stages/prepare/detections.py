@@ -63,7 +63,16 @@ def read_detections(path: Path, val: Split) -> Split:
     files = SplitFiles(
         path, val.files.images, val.files.images_root, val.files.images_root_is
     )
-    return Split(files, findings, {}, val.category, val.sound, images, boxes)
+    return Split(
+        files,
+        findings,
+        {},
+        val.category,
+        val.keypoint_set,
+        val.sound,
+        images,
+        boxes,
+    )
 
 
 def _read(path: Path) -> list:

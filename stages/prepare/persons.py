@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plugins.datasets.keypoint_sets import KeypointSet
 from stages.prepare.coco_file import is_id
 from stages.prepare.findings import Findings, shown
-from stages.prepare.values import KEYPOINTS, area_message, as_arrays, check_values, warn
+from stages.prepare.values import area_message, as_arrays, check_values, warn
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,14 @@ class Known:
         images_left_out: ids of image entries that broke a rule.
         categories: ids of all categories.
         person: id of the category that has keypoints.
+        keypoint_set: of that category.
     """
 
     images: dict[int, dict]
     images_left_out: set[int]
     categories: list
     person: int
+    keypoint_set: KeypointSet
 
 
 def check_persons(coco: dict, known: Known, findings: Findings) -> list[dict]:
@@ -40,14 +43,14 @@ def check_persons(coco: dict, known: Known, findings: Findings) -> list[dict]:
             if dropped:
                 findings.dropped[dropped] += 1
                 continue
-            fault = _shape_fault(annotation)
+            fault = _shape_fault(annotation, len(known.keypoint_set))
         if fault is None:
             sound.append((position, annotation))
         else:
             findings.error(
                 fault[0], position, f"{_name(annotation, position)}: {fault[1]}"
             )
-    entries = as_arrays(sound, known.images)
+    entries = as_arrays(sound, known.images, known.keypoint_set)
     with np.errstate(invalid="ignore", over="ignore"):
         kept = check_values(entries, findings)
         warn(entries, kept, findings)
@@ -127,17 +130,17 @@ def _dropped_kind(annotation: dict, known: Known) -> str | None:
     return None
 
 
-def _shape_fault(annotation: dict) -> tuple[str, str] | None:
+def _shape_fault(annotation: dict, count: int) -> tuple[str, str] | None:
     """Kind and message of the first value that is not of numbers as expected."""
     keypoints = annotation.get("keypoints")
-    if not isinstance(keypoints, list) or len(keypoints) != 3 * KEYPOINTS:
+    if not isinstance(keypoints, list) or len(keypoints) != 3 * count:
         given = f"are {shown(keypoints)}"
         if isinstance(keypoints, list):
             given = f"hold {len(keypoints)} values"
         return (
             "keypoints of wrong length",
-            f"keypoints {given}, expected {3 * KEYPOINTS}: x, y, v of each of "
-            f"{KEYPOINTS} keypoints",
+            f"keypoints {given}, expected {3 * count}: x, y, v of each of "
+            f"{count} keypoints",
         )
     if not _are_numbers(keypoints):
         wrong = next(value for value in keypoints if not _are_numbers([value]))

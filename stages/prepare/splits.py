@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from plugins.datasets.keypoint_sets import KeypointSet
 from stages.files import StageError, new_file
 from stages.prepare.coco_file import check_images, person_category, read_coco
 from stages.prepare.findings import Findings
@@ -42,6 +43,7 @@ class Split:
     Attributes:
         extra: what the file holds besides images, annotations and categories.
         category: the category of persons.
+        keypoint_set: what its keypoints are.
         sound: all sound entries of images, by id.
         images: entries of the images that have a person, in the order of the file.
         persons: sound annotations, in the order of the file.
@@ -52,6 +54,7 @@ class Split:
     findings: Findings
     extra: dict
     category: dict
+    keypoint_set: KeypointSet
     sound: dict[int, dict]
     images: list[dict]
     persons: list[dict]
@@ -70,10 +73,10 @@ def read_split(files: SplitFiles, keep_ignored: bool = False) -> Split:
     """
     coco = read_coco(files.annotations)
     findings = Findings(files.annotations)
-    category = person_category(coco, files.annotations)
+    category, keypoint_set = person_category(coco, files.annotations)
     categories = [c.get("id") for c in coco["categories"] if isinstance(c, dict)]
     images, left_out = check_images(coco, findings)
-    known = Known(images, left_out, categories, category["id"])
+    known = Known(images, left_out, categories, category["id"], keypoint_set)
     persons = check_persons(coco, known, findings)
     used = {person["image_id"] for person in persons}
     kept = [image for image in images.values() if image["id"] in used]
@@ -85,7 +88,7 @@ def read_split(files: SplitFiles, keep_ignored: bool = False) -> Split:
     }
     if keep_ignored and (ignored := find_ignored(coco, known)):
         extra[IGNORED] = ignored
-    return Split(files, findings, extra, category, images, kept, persons)
+    return Split(files, findings, extra, category, keypoint_set, images, kept, persons)
 
 
 def check_split_photos(split: Split, name: str, jobs: int) -> None:

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from plugins.datasets.keypoint_sets import COCO17
+from plugins.datasets.keypoint_sets import KeypointSet
 from stages.prepare.findings import Findings, shown
-
-KEYPOINTS = len(COCO17.names)
 
 
 @dataclass(frozen=True)
@@ -17,14 +15,16 @@ class Entries:
     """Annotations of sound structure as arrays, in the order of the file.
 
     Attributes:
+        keypoint_set: of all of them, with K keypoints.
         positions: ``(n,)``, in the file's list of annotations.
-        keypoints: ``(n, 17, 3)``: x and y in image px, and v = 0, 1 or 2.
+        keypoints: ``(n, K, 3)``: x and y in image px, and v = 0, 1 or 2.
         boxes: ``(n, 4)``: x, y, width and height in image px.
         areas: ``(n,)``, in image px squared.
         sizes: ``(n, 2)``: width and height of the image in px.
     """
 
     annotations: list[dict]
+    keypoint_set: KeypointSet
     positions: np.ndarray
     keypoints: np.ndarray
     boxes: np.ndarray
@@ -33,7 +33,7 @@ class Entries:
 
     @property
     def labelled(self) -> np.ndarray:
-        """``(n, 17)``: which keypoints are labelled (v > 0)."""
+        """``(n, K)``: which keypoints are labelled (v > 0)."""
         return self.keypoints[..., 2] > 0
 
     @property
@@ -43,20 +43,25 @@ class Entries:
 
     @property
     def outside(self) -> np.ndarray:
-        """``(n, 17)``: px by which a labelled keypoint lies outside its image."""
+        """``(n, K)``: px by which a labelled keypoint lies outside its image."""
         xy, far = self.keypoints[..., :2], self.sizes[:, None]
         distance = np.maximum(-xy, xy - far).max(axis=-1)
         return np.where(self.labelled, distance.clip(min=0), 0)
 
 
-def as_arrays(sound: list[tuple[int, dict]], images: dict[int, dict]) -> Entries:
+def as_arrays(
+    sound: list[tuple[int, dict]], images: dict[int, dict], keypoint_set: KeypointSet
+) -> Entries:
     """Gather annotations (with their positions), whose values are all numbers."""
     annotations = [annotation for _, annotation in sound]
     sizes_of = [images[annotation["image_id"]] for annotation in annotations]
     return Entries(
         annotations,
+        keypoint_set,
         np.array([position for position, _ in sound], dtype=int),
-        _floats([a["keypoints"] for a in annotations]).reshape(-1, KEYPOINTS, 3),
+        _floats([a["keypoints"] for a in annotations]).reshape(
+            -1, len(keypoint_set), 3
+        ),
         _floats([a["bbox"] for a in annotations]).reshape(-1, 4),
         _floats([a["area"] for a in annotations]),
         _floats([[image["width"], image["height"]] for image in sizes_of]).reshape(
@@ -169,10 +174,11 @@ def area_message(area: object) -> str:
 
 
 def _first(wrong: np.ndarray, entries: Entries, index: int) -> str:
-    """Name and values of the first keypoint of an entry that is ``wrong``, (17,)."""
+    """Name and values of the first keypoint of an entry that is ``wrong``, (K,)."""
     keypoint = int(wrong.argmax())
     values = entries.annotations[index]["keypoints"][3 * keypoint : 3 * keypoint + 3]
-    return f"{COCO17.names[keypoint]} (x, y, v = {shown(values)[1:-1]})"
+    name = entries.keypoint_set.names[keypoint]
+    return f"{name} (x, y, v = {shown(values)[1:-1]})"
 
 
 def _shown_box(entries: Entries, index: int) -> str:

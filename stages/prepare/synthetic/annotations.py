@@ -16,13 +16,7 @@ TOLERANCE = 1.4
 """A keypoint is seen if what its ray meets lies at most this many of its radii before
 it: then it is the surface around the keypoint itself."""
 
-CATEGORY = {
-    "id": 1,
-    "name": "person",
-    "supercategory": "person",
-    "keypoints": list(COCO17.names),
-    "skeleton": [[a + 1, b + 1] for a, b in COCO17.skeleton],
-}
+CATEGORY = COCO17.category
 
 
 def masks(view: View, count: int) -> np.ndarray:
