@@ -89,6 +89,7 @@ def metric_rows(key: str, cell: dict, **changes) -> pd.DataFrame:
             | {"decoder": decoder, "own_decoder": own, "boxes": "gt"}
             | {"AP": ap, "AP50": min(ap + 30, 96), "AP75": ap * 1.05, "APM": ap - 1}
             | {"APL": ap + 2, "AR": ap + 6, "PCK": min(ap + 22, 97)}
+            | {"PCKh": float("nan"), "PCKh@0.1": float("nan")}
             | {"error_px": height * 0.012 * (100 - ap) / 25, "parameters": 771_345}
             | {"gmacs": 0.009 * width * height / 768, "persons_per_s": 9e5 / width}
             | {"network_s": PERSONS * width / 1e6, "decoder_s": PERSONS * width / 9e6}

@@ -45,6 +45,8 @@ METRICS = (
     Metric("APM", "APM", ".1f", 1),
     Metric("APL", "APL", ".1f", 1),
     Metric("AR", "AR", ".1f", 1),
+    Metric("PCKh", "PCKh@0.5", ".1f", 1),
+    Metric("PCKh@0.1", "PCKh@0.1", ".1f", 1),
     Metric("PCK", "PCK", ".1f", 1),
     Metric("error_px", "error (px)", ".2f", -1),
     Metric("error_percent", "error (% of height)", ".2f", -1),

@@ -15,11 +15,13 @@ BLOCK = ["data", "upscale", "backbone", "schedule", "boxes"]
 
 COLUMNS = [
     "key", "data", "size", "upscale", "backbone", "method", "decoder", "own_decoder",
-    "seed", "schedule", "boxes", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCK",
-    "error_px", "parameters", "gmacs", "persons_per_s", "git_revision", "git_dirty",
-    "config_hash", "data_hash", "checkpoint_hash", "versions", "host", "device",
+    "seed", "schedule", "boxes", "AP", "AP50", "AP75", "APM", "APL", "AR", "PCKh",
+    "PCKh@0.1", "PCK", "error_px", "parameters", "gmacs", "persons_per_s",
+    "git_revision", "git_dirty", "config_hash", "data_hash", "checkpoint_hash",
+    "versions", "host", "device",
 ]  # fmt: skip
-"""The columns of metrics.csv; AP to PCK in percent, errors in input px."""
+"""The columns of metrics.csv; AP to PCK in percent, errors in input px. PCKh is empty
+where a dataset has no head sizes."""
 
 HISTORY = ["epoch", "loss", "val_pck", "val_error"]
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from stages.compare.metrics import ABSENT, AP, METRICS, QUALITY, Metric
+from stages.compare.metrics import ABSENT, AP, METRICS, Metric
 from stages.compare.published import matching, read_published
 from stages.compare.rows import Results
 from stages.compare.summary import blocks, layout, of_block, summarise
@@ -84,10 +84,12 @@ def ap_table(rows: pd.DataFrame, labels: list[str], sizes: list[str]) -> Table:
 def metrics_table(rows: pd.DataFrame) -> Table:
     """Every metric of the own decoder, one row per size and method."""
     own = rows[rows["own_decoder"]].set_index(["size", "label", "decoder"])
-    text = pd.DataFrame({m.label: own[m.column].map(m.text) for m in METRICS})
+    # PCKh, for one, is not defined on every dataset.
+    shown = [m for m in METRICS if own[m.column].notna().any()]
+    text = pd.DataFrame({m.label: own[m.column].map(m.text) for m in shown})
     text.insert(0, "seeds", own["seeds"].astype(str))
     bold = pd.DataFrame(False, index=text.index, columns=text.columns)
-    for m in QUALITY:
+    for m in (m for m in shown if m.spread):
         sizes = own.groupby("size")[m.column]
         bold[m.label] = sizes.transform(lambda values, m=m: best(m, values))
     notes = ["means over seeds; best of each size in bold"]

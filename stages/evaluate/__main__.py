@@ -19,6 +19,7 @@ from stages.evaluate.detections import evaluate_boxes, open_boxes
 from stages.evaluate.keypoints import (
     coarse_errors,
     compare_keypoints,
+    mpii_pckh,
     per_keypoint,
     person_oks,
 )
@@ -60,6 +61,7 @@ def evaluate(key: str, cell: dict, checkpoint: Path, folder: Path) -> pd.DataFra
         detail = compare_keypoints(store, keypoints, store.keypoint_set)
         row = {"decoder": name, "boxes": "gt"}
         row |= coco_metrics(truth, store, keypoints, scores, store.keypoint_set)
+        row |= mpii_pckh(truth, store, detail["image_px"])
         row["PCK"] = 100 * mean_labelled(detail["correct"], store.visible)
         row["error_px"] = mean_labelled(detail["input_px"], store.visible)
         rows.append(row | speeds(seconds, name, len(store)))

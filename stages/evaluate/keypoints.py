@@ -12,21 +12,45 @@ from plugins.metrics import (
     object_keypoint_similarity,
 )
 
+PCKH = {"PCKh": 0.5, "PCKh@0.1": 0.1}
+"""Columns, and the share of the head's size within which a keypoint is correct."""
+
 
 def compare_keypoints(
     store: CropStore, keypoints: np.ndarray, keypoint_set: KeypointSet
 ) -> dict[str, np.ndarray]:
-    """Per person and keypoint, ``(N, K)``: error in input px, PCK hit, OKS part."""
+    """Per person and keypoint ``(N, K)``: errors in px, PCK hit, OKS part."""
     truth = store.to_image_pixels(store.input_keypoints)
     image_px = distances(keypoints, truth)
     # Crop pixels are finer than input pixels by the store's oversampling.
     pixel = store.to_image[:, [0, 1], [0, 1]] * store.geometry.oversample
     input_px = np.linalg.norm((keypoints - truth) / pixel[:, None], axis=-1)
     return {
+        "image_px": image_px,
         "input_px": input_px,
         "correct": correct_keypoints(image_px, store.bbox),
         "oks": object_keypoint_similarity(image_px, store.area, keypoint_set.sigmas),
     }
+
+
+def mpii_pckh(coco: dict, store: CropStore, image_px: np.ndarray) -> dict[str, float]:
+    """PCKh@0.5 and @0.1 in percent, as MPII defines it; NaN on other datasets.
+
+    The share of keypoints within so many head sizes, over all persons and keypoints but
+    pelvis and thorax. (HRNet's code calls a threshold of 0.11 its @0.1.)
+
+    Args:
+        coco: annotations of the persons, with a ``head_size`` in image px.
+        image_px: ``(N, K)`` errors in image px.
+    """
+    sizes = {a["id"]: a.get("head_size", np.nan) for a in coco["annotations"]}
+    head = np.array([sizes[person] for person in store.annotation_id.tolist()])
+    counted = list(store.keypoint_set.pckh)
+    labelled = store.visible[:, counted] > 0
+    if np.isnan(head).any() or not labelled.any():
+        return dict.fromkeys(PCKH, float("nan"))
+    shares = (image_px[:, counted] / head[:, None])[labelled]
+    return {name: 100 * float((shares <= limit).mean()) for name, limit in PCKH.items()}
 
 
 def coarse_errors(

@@ -11,6 +11,9 @@ import joblib
 from stages.files import StageError, hash_of, hash_of_file, new_folder, write_json
 from stages.prepare.coco_dir import find_split
 from stages.prepare.detections import read_detections
+from stages.prepare.public.coco import find_coco
+from stages.prepare.public.lspet import find_lspet
+from stages.prepare.public.mpii import find_mpii
 from stages.prepare.splits import (
     DATASET,
     Split,
@@ -24,7 +27,13 @@ from stages.prepare.splits import (
 SPLITS = ("train", "val")
 DETECTIONS = "val_detections"
 """Boxes of a person detector on val's images, as a split of their own."""
-SOURCES = ("synthetic", "coco_dir")
+FOLDERS = {
+    "coco_dir": find_split,
+    "coco": find_coco,
+    "mpii": find_mpii,
+    "lspet": find_lspet,
+}
+"""Sources that are folders, by what finds a split in them."""
 
 
 def prepare(settings: dict, folder: Path, jobs: int | None = None) -> dict:
@@ -65,8 +74,8 @@ def prepare(settings: dict, folder: Path, jobs: int | None = None) -> dict:
 def _files(settings: dict, split: str, aside: Path, jobs: int) -> SplitFiles:
     """Find, or render, one split."""
     source = settings.get("source")
-    if source == "coco_dir":
-        return find_split(settings, split)
+    if source in FOLDERS:
+        return FOLDERS[source](settings, split)
     if source == "synthetic":
         # Only here, so that other sources need nothing of the renderer.
         from stages.prepare.synthetic import write_split
@@ -76,7 +85,8 @@ def _files(settings: dict, split: str, aside: Path, jobs: int) -> SplitFiles:
         return SplitFiles(
             aside / "annotations" / f"{split}.json", aside / images, images, DATASET
         )
-    raise StageError(f"source is {source!r}, expected one of: {', '.join(SOURCES)}")
+    known = ", ".join(["synthetic", *FOLDERS])
+    raise StageError(f"source is {source!r}, expected one of: {known}")
 
 
 def _refuse_overlap(

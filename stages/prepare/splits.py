@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,16 +24,18 @@ class SplitFiles:
     """Where one split of a source lies.
 
     Attributes:
-        annotations: the COCO keypoint file.
+        annotations: the COCO keypoint file, or what ``read`` makes one of.
         images: the photos' folder, from here.
         images_root: the same, as the manifest states it.
         images_root_is: what ``images_root`` is relative to.
+        read: gives the content of ``annotations`` as COCO has it.
     """
 
     annotations: Path
     images: Path
     images_root: str
     images_root_is: str
+    read: Callable[[Path], dict] = read_coco
 
 
 @dataclass
@@ -71,7 +73,7 @@ def read_split(files: SplitFiles, keep_ignored: bool = False) -> Split:
     Raises:
         StageError: the file as a whole cannot be used.
     """
-    coco = read_coco(files.annotations)
+    coco = files.read(files.annotations)
     findings = Findings(files.annotations)
     category, keypoint_set = person_category(coco, files.annotations)
     categories = [c.get("id") for c in coco["categories"] if isinstance(c, dict)]
