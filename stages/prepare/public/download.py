@@ -16,6 +16,7 @@ from pathlib import Path
 
 import requests
 from tqdm import tqdm
+from urllib3.exceptions import HTTPError
 
 from stages.files import StageError
 
@@ -83,7 +84,7 @@ def _bring_all(url: str, part: Path) -> None:
         before = _size(part)
         try:
             return _bring(url, part)
-        except (requests.RequestException, _Interrupted) as error:
+        except (requests.RequestException, HTTPError, _Interrupted) as error:
             idle = idle + 1 if _size(part) <= before else 0
             if idle >= ATTEMPTS:
                 raise StageError(
@@ -98,7 +99,7 @@ def _bring(url: str, part: Path) -> None:
     """One connection: write what it brings behind what is there.
 
     Raises:
-        _Interrupted, requests.RequestException: it ended too early.
+        _Interrupted, requests.RequestException, HTTPError: it ended too early.
         StageError: the server refuses, or the disk is full.
     """
     start = _size(part)
@@ -141,13 +142,12 @@ def _write(answer: requests.Response, part: Path, start: int) -> None:
             _version_file(part).write_text(_version(answer) or "")
             handle.seek(start)
             with progress(part.stem, whole, start) as bar:
-                for chunk in answer.iter_content(CHUNK):
+                # iter_content would hold back, and at an error lose, part of a chunk.
+                while chunk := answer.raw.read1(CHUNK):
                     handle.write(chunk)
                     bar.update(len(chunk))
             handle.flush()
             os.fsync(handle.fileno())
-    except requests.RequestException:
-        raise
     except OSError as error:
         raise StageError(
             f"{part}: {error.strerror}: {_size(part):,} bytes are kept; make room and "
