@@ -343,3 +343,13 @@ def test_a_half_body_on_one_spot_stays_finite(geometry):
     draws = draws_of(half_body=0.1, upper_body=0.1)
     affines, _ = sample(geometry("64x48"), keypoints, torch.full((1, 17), 2), draws)
     assert move(affines, keypoints).isfinite().all()
+
+
+def test_at_square_inputs_a_rotation_keeps_the_shape(geometry):
+    """The box has the input's aspect, so that its pixels are square there."""
+    keypoints = torch.full((1, 17, 2), 20.0)
+    draws = draws_of(angle=0.9, rotate=0.0)
+    affines, _ = sample(geometry("64x64"), keypoints, torch.full((1, 17), 2), draws)
+    (a, b), (c, d) = affines[0, :, :2].tolist()
+    assert abs(c) > 0.1
+    assert (a, b) == pytest.approx((d, -c))

@@ -29,7 +29,7 @@ def find_ignored(coco: dict, known: Known) -> list[dict]:
         if crowd or not any(annotation["keypoints"][2::3]):
             annotation = annotation | {"iscrowd": crowd}
             found.append((position, {name: annotation[name] for name in FIELDS}))
-    entries = as_arrays(found, known.images)
+    entries = as_arrays(found, known.images, known.keypoint_set)
     sound = np.isfinite(entries.keypoints).all(axis=(1, 2))
     sound &= np.isfinite(entries.boxes).all(axis=1) & np.isfinite(entries.areas)
     sound &= (entries.boxes[:, 2:] >= 0).all(axis=1) & (entries.areas >= 0)

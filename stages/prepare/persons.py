@@ -70,7 +70,7 @@ def find_fault(
         first_use: position by id of the annotations before; this one is added.
     """
     fault = _reference_fault(annotation, position, known, first_use)
-    return fault or _shape_fault(annotation)
+    return fault or _shape_fault(annotation, len(known.keypoint_set))
 
 
 def _name(annotation: object, position: int) -> str:
