@@ -81,7 +81,7 @@ def write_checkpoint(work: Path) -> Path:
 
     cell = yaml.safe_load(Path("params.yaml").read_text())["cells"][KEY]
     store = CropStore(work / "data/stores/tiny-32x24/val")
-    model = build_model(cell["train"], 17, store.geometry)
+    model = build_model(cell["train"], store.keypoint_set, store.geometry)
     hashes = {"config_hash": hash_of(cell["train"]), "data_hash": store.data_hash}
     path = work / "runs" / KEY / "checkpoint.pth"
     path.parent.mkdir(parents=True)
