@@ -16,7 +16,7 @@ from pycocotools.cocoeval import COCOeval
 from plugins.datasets.crop_store import CropStore
 from plugins.datasets.keypoint_sets import COCO17
 from plugins.datasets.prepared import open_split, open_truth
-from plugins.hooks.resume import save_checkpoint
+from plugins.hooks.states import save_checkpoint
 from plugins.model import build_model
 from stages.downsample import downsample
 from stages.evaluate import detections as detected

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from plugins.datasets.keypoint_sets import COCO17, KeypointSet
+from plugins.datasets.keypoint_sets import KeypointSet, find_set
 from plugins.datasets.prepared import Entries, open_truth
 from stages.files import StageError
 
@@ -82,8 +82,9 @@ def read_truth(folder: Path, boxes: str) -> Truth:
     """
     try:
         with Entries(folder, "val") as entries:
+            keypoint_set = find_set(entries.keypoint_set)
             data_hash = entries.data_hash
-        return make_truth(open_truth(folder, boxes), COCO17, data_hash)
+        return make_truth(open_truth(folder, boxes), keypoint_set, data_hash)
     except ValueError as error:
         raise StageError(str(error)) from None
 
@@ -102,7 +103,7 @@ def make_truth(coco: dict, keypoint_set: KeypointSet, data_hash: str = "") -> Tr
         annotation_id=np.array([p["id"] for p in persons])[order],
         keypoints=triplets[..., :2],
         labelled=triplets[..., 2] > 0,
-        crowd=np.array([bool(p["iscrowd"]) for p in persons])[order],
+        crowd=np.array([bool(p.get("iscrowd")) for p in persons])[order],
         area=np.array([p["area"] for p in persons], float)[order],
         bbox=np.array([p["bbox"] for p in persons], float).reshape(-1, 4)[order],
         keypoint_set=keypoint_set,
