@@ -122,7 +122,7 @@ def test_a_folder_gives_the_data_its_name(tmp_path):
         ("method=nothing", "method/nothing"),
         ("nothing=1", "nothing"),
         ("schedule.epoch=5", "epoch"),
-        ("upscale=bicubic", "upscale=bicubic: expected none"),
+        ("upscale=nothing", "upscale/nothing"),
         (
             "method.loss.name=nothing",
             "loss 'nothing': expected plugins/losses/nothing.py",

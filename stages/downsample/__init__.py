@@ -55,7 +55,7 @@ def downsample(
     """
     geometry = make_geometry(settings)
     manifest = dict(settings)
-    manifest |= {"input_size": geometry.input_size, "margin": geometry.margin}
+    manifest |= describe(geometry, settings.get("as_input", False))
     manifest["splits"] = {}
     splits = SPLITS[settings.get("boxes", "gt")]
     with contextlib.ExitStack() as stack:
@@ -74,6 +74,21 @@ def downsample(
             manifest["splits"][split] = {"persons": persons}
         write_json(work / "store" / "manifest.json", manifest)
     return manifest
+
+
+def describe(geometry: CropGeometry, as_input: bool) -> dict:
+    """The manifest's entries of a geometry.
+
+    Args:
+        as_input: whether the network reads every crop pixel, as its input; else their
+            means over each input pixel.
+    """
+    step = geometry.oversample if as_input else 1
+    return {
+        "input_size": [side * step for side in geometry.input_size],
+        "margin": geometry.margin * step,
+        "oversample": geometry.oversample // step,
+    }
 
 
 def write_split(

@@ -50,7 +50,7 @@ def evaluate(key: str, cell: dict, checkpoint: Path, folder: Path) -> pd.DataFra
     except ValueError as error:
         raise StageError(f"{key}: {error}") from None
     boxes = open_boxes(key, cell, store)
-    model = load_model(key, cell, checkpoint, store)
+    model = load_model(cell.get("trained", key), cell, checkpoint, store)
     own = cell["train"]["method"]["codec"]["name"]
     decoders = fitting_decoders(own, model.head.codec)
     predictions, seconds, peaks = predict(model, store, decoders, settings)
@@ -98,9 +98,15 @@ def main() -> None:
     """Evaluate one cell into results/cells/CELL."""
     parser = argparse.ArgumentParser(prog="stages.evaluate", description=__doc__)
     parser.add_argument("cell", help="key of params.yaml under cells")
-    key = parser.parse_args().cell
-    cell = load_params("cells", key)
-    checkpoint = Path("runs") / key / "checkpoint.pth"
+    parser.add_argument(
+        "--transfer",
+        action="store_true",
+        help="under transfers: a trained cell on persons upscaled in another way",
+    )
+    arguments = parser.parse_args()
+    key = arguments.cell
+    cell = load_params("transfers" if arguments.transfer else "cells", key)
+    checkpoint = Path("runs") / cell.get("trained", key) / "checkpoint.pth"
     frame = evaluate(key, cell, checkpoint, Path("results/cells") / key)
     columns = ["boxes", "decoder", *COCO_STATS, "PCK", "error_px"]
     print(frame[columns].to_string(index=False, float_format="{:.2f}".format))

@@ -25,8 +25,15 @@ from stages.plan.parts import (
     find_code,
     find_starts,
 )
+from stages.plan.upscaling import (
+    SHOWN,
+    find_detections,
+    find_stores,
+    make_transfer,
+    name_upscaling,
+)
 
-IN_KEY = ("data", "size", "upscale", "backbone", "method", "seed")
+IN_KEY = ("data", "size", "backbone", "method", "seed", *SHOWN)
 """Axes that every key shows; others appear in it where they are not the default."""
 TRAIN = (
     "size", "backbone", "method", "auxiliary", "transform", "schedule", "augment",
@@ -35,6 +42,7 @@ TRAIN = (
 """Settings that a training depends on."""
 NOT_IN_KEY = ("evaluate.boxes", "evaluate.box_threshold")
 """The same trained cell: detected boxes are rows beside those of annotated ones."""
+SECTIONS = ("data", "stores", "super_resolution", "upscaled", "cells", "transfers")
 HEADER = """\
 # Generated from conf/ by: python -m stages.plan{arguments}
 # Do not edit: change conf/ and run it again.
@@ -47,7 +55,7 @@ def plan(overrides: list[str]) -> dict:
     Raises:
         StageError: Hydra refuses an override, or two cells have one name.
     """
-    params: dict = {"plan": overrides, "data": {}, "stores": {}, "cells": {}}
+    params: dict = {"plan": overrides} | {section: {} for section in SECTIONS}
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             cells, start = enumerate_cells(overrides)
@@ -67,12 +75,13 @@ def plan(overrides: list[str]) -> dict:
 
 
 def add_cell(params: dict, choices: dict[str, str]) -> str:
-    """Compose one cell and add it, its store and its data to params; gives its key."""
+    """Compose one cell and add it, its stores and its data to params; gives its key.
+
+    Where it is tested on another upscaling than it is trained on, that is added too.
+    """
     config = compose_cell(choices)
     data = describe_data(config)
     parse_size(config.size)
-    if config.upscale != "none":
-        raise StageError(f"upscale={config.upscale}: expected none")
     settings = OmegaConf.to_container(config, resolve=True)
     extras = [
         describe_choice(name, value)
@@ -82,17 +91,23 @@ def add_cell(params: dict, choices: dict[str, str]) -> str:
         if makes_a_difference(choices, name)
     ]
     camera = [extra for extra in extras if extra.startswith("store_")]
-    store = "-".join([data["name"], config.size, *camera])
+    upscaling = [extra for extra in extras if extra.startswith("upscale_")]
+    low = "-".join([data["name"], config.size, *camera])
+    camera_settings = {"data": data["name"], "size": settings["size"]}
+    camera_settings |= settings["store"]
+    store, items = find_stores(low, camera_settings, settings["upscale"], upscaling)
     parts = [store, config.backbone.name, config.method.name]
-    rest = [extra for extra in extras if extra not in camera]
+    rest = [extra for extra in extras if extra not in (*camera, *upscaling)]
     key = "-".join([*parts, *rest, f"s{config.seed}"])
     train = {name: settings[name] for name in TRAIN}
     train["init"] = {"from": settings["init"], "part": settings["init_part"]}
+    if settings["upscale"]["name"] != "none":
+        train["upscale"] = settings["upscale"]
     cell = {
         "data": data["name"],
         "store": store,
         "size": settings["size"],
-        "upscale": settings["upscale"],
+        "upscale": name_upscaling(settings["upscale"]),
         "backbone": config.backbone.name,
         "method": config.method.name,
         "schedule": config.schedule.name,
@@ -103,14 +118,23 @@ def add_cell(params: dict, choices: dict[str, str]) -> str:
         "train": train,
         "evaluate": settings["evaluate"],
     }
-    crops = {"data": data["name"], "size": settings["size"]} | settings["store"]
     add(params["data"], data["name"], data)
-    add(params["stores"], store, crops)
+    add_items(params, items)
     if detects(config):
-        boxes = f"{store}-detections"
-        add(params["stores"], boxes, crops | {"boxes": "detections"})
+        boxes, more = find_detections(low, store, items)
+        add_items(params, more)
         cell["detections"] = f"data/stores/{boxes}"
     add(params["cells"], key, cell)
+    if settings["test_upscale"] != "none":
+        tested = compose_cell(choices | {"upscale": settings["test_upscale"]})
+        tested = OmegaConf.to_container(tested.upscale, resolve=True)
+        store, items = find_stores(low, camera_settings, tested, upscaling)
+        name, transfer = make_transfer(key, cell, name_upscaling(tested), store)
+        if detects(config):
+            boxes, more = find_detections(low, store, items)
+            add_items(params, more)
+            transfer["detections"] = f"data/stores/{boxes}"
+        add_items(params, items | {"transfers": {name: transfer}})
     return key
 
 
@@ -129,6 +153,13 @@ def detects(config: DictConfig) -> bool:
             "results file of boxes on val's images (or evaluate.boxes=gt)"
         )
     return boxes == "detections"
+
+
+def add_items(params: dict, items: dict[str, dict[str, dict]]) -> None:
+    """Add items of several sections."""
+    for section, named in items.items():
+        for name, settings in named.items():
+            add(params[section], name, settings)
 
 
 def describe_data(config: DictConfig) -> dict:
