@@ -15,6 +15,8 @@ from stages.compare.rows import BLOCK, COLUMNS, HISTORY, Results, collect
 from stages.compare.statistics.tables import Statistics, compute
 from stages.compare.style import look, save, save_blocks
 from stages.compare.summary import blocks, comparison
+from stages.compare.super_resolution.report import draw_treatments, write_treatments
+from stages.compare.super_resolution.treatments import collect_treatments
 from stages.compare.tables import build_tables
 from stages.compare.uncertainty import (
     claims_document,
@@ -44,8 +46,11 @@ def main(root: Path = Path(".")) -> None:
     claims = judge(read_claims(), results, statistics.samples)
     write_statistics(statistics.files() | {"claims": claims}, root / "results")
     write_documents(results, statistics, claims, root / "results")
+    treatments = collect_treatments(results)
+    write_treatments(treatments, root / "results")
     with new_folder(root / "results" / "plots") as folder, look():
         draw(results, folder)
+        draw_treatments(results, treatments, folder)
     # Imported here, since it needs torch and MMPose, which nothing else here does.
     from stages.compare.codec_report.report import write_report
 

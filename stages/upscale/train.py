@@ -71,7 +71,7 @@ def train(key: str, settings: dict, folder: Path) -> dict[str, dict[str, float]]
         weights = {name: value.cpu() for name, value in network.state_dict().items()}
         checkpoint = {"key": key, "config_hash": hash_of(settings), "params": weights}
         torch.save(checkpoint, aside / "checkpoint.pth")
-    shutil.rmtree(scratch)
+    shutil.rmtree(scratch, ignore_errors=True)  # short trainings have none
     return quality
 
 
