@@ -197,3 +197,79 @@ def test_rendered_params_are_read_back(default):
     assert "python -m stages.plan size=64x48\n" in text
     assert yaml.safe_load(text)["cells"] == default["cells"]
     assert "&id" not in text
+
+
+def test_an_upscaled_cell_has_stores_and_a_network_of_its_own():
+    key, cell = only(params := plan([*ONE, "upscale=sr_compact"]))
+    store = "synthetic-64x48-sr_compact-256x192"
+    network = f"super_resolution-{store}"
+    assert key == f"{store}-hrnet_micro-udp-s0"
+    assert (cell["size"], cell["upscale"]) == ("64x48", "sr_compact")
+    assert cell["store"] == store and cell["train"]["upscale"]["to"] == "256x192"
+    assert set(params["stores"]) == {"synthetic-64x48", "synthetic-64x48-sharp-256x192"}
+    sharp = params["stores"]["synthetic-64x48-sharp-256x192"]
+    low = params["stores"]["synthetic-64x48"]
+    assert sharp == low | {"oversample": 4, "as_input": True}
+    item = params["upscaled"][store]
+    assert item["weights"] == f"runs/{network}/checkpoint.pth"
+    assert item["store"] == "synthetic-64x48" and "training" not in item
+    assert params["super_resolution"][network]["factor"] == 4
+    changed = plan([*ONE, "upscale=sr_compact", "upscale.training.steps=5"])
+    assert "-sr_compact-upscale_training_steps_5-256x192" in only(changed)[0]
+
+
+def test_sharp_needs_the_camera_alone():
+    params = plan([*ONE, "size=32x24", "upscale=sharp", "upscale_to=64x48"])
+    assert list(params["stores"]) == ["synthetic-32x24-sharp-64x48"]
+    assert not params["upscaled"] and not params["super_resolution"]
+
+
+def test_a_cell_is_tested_on_other_persons_and_trained_once():
+    tests = "test_upscale=none,bicubic,sr_compact"
+    params = plan([*ONE, "upscale=sharp", tests])
+    key, cell = only(params)
+    assert [transfer["test_upscale"] for transfer in params["transfers"].values()] == [
+        "bicubic",
+        "sr_compact",
+    ]
+    for name, transfer in params["transfers"].items():
+        test = transfer["test_upscale"]
+        assert name == f"{key[:-3]}-test_{test}-s0"
+        assert transfer["trained"] == key and transfer["train"] == cell["train"]
+        assert transfer["store"] in params["upscaled"]
+
+
+def test_any_weights_upscale_under_their_name(tmp_path):
+    weights = tmp_path / "4x-Any.net.pth"
+    weights.touch()
+    grids = ["grid=super_resolution_spandrel", "grid=super_resolution"]
+    params = plan([grids[0], "method=udp", f"upscale_weights={weights}"])
+    store = "synthetic-64x48-spandrel_4x_Any_net-256x192"
+    assert params["upscaled"][store]["weights"] == str(weights)
+    names = {cell["upscale"] for cell in params["cells"].values()}
+    assert names == {
+        "none", "bicubic", "lanczos", "sr_compact", "spandrel_4x_Any_net", "sharp",
+    }  # fmt: skip
+    assert "spandrel_4x_Any_net" in {
+        transfer["test_upscale"] for transfer in params["transfers"].values()
+    }
+    known = plan([grids[1], "method=udp"])["cells"]
+    assert known.items() <= params["cells"].items(), "trained again under another name"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["upscale=bicubic", "upscale_to=64x48"], "whole multiple of size=64x48"),
+        (["upscale=bicubic", "upscale_to=128x192"], "same along both axes"),
+        (["upscale=sharp", "upscale_to=100x96"], "multiples of 8"),
+        (["upscale=bicubic", "store.oversample=2"], "store.oversample=2: expected 1"),
+        (["upscale=spandrel"], "expected a file of weights"),
+        (["upscale=spandrel", "upscale_weights=no/file"], "no/file: expected a file"),
+        (["test_upscale=bicubic"], "upscale=none reads persons of another size"),
+        (["upscale=sharp", "test_upscale=nothing"], "upscale/nothing"),
+    ],
+)
+def test_wrong_upscaling_is_named(overrides, says):
+    with pytest.raises(StageError, match=says):
+        plan([*ONE, *overrides])

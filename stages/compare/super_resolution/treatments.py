@@ -41,7 +41,7 @@ def collect_treatments(results: Results) -> pd.DataFrame:
     groups = rows.loc[rows["trained_on"].ne("none"), GROUP].drop_duplicates()
     rows = rows.merge(groups, on=GROUP)
     if rows.empty:
-        return rows.reindex(columns=[*rows, *FILE])
+        return rows.reindex(columns=list(dict.fromkeys([*rows, *FILE])))
     costs = {
         store: _describe_store(results.root, store, params)
         for store in rows["store"].unique()
