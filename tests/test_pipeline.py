@@ -63,6 +63,26 @@ def test_repro_end_to_end(clone: Path) -> None:
 
 
 @pytest.mark.slow
+def test_repro_of_upscaled_persons(clone: Path) -> None:
+    """Every way to read a small person, from the camera to the table; then nothing."""
+    network = clone / "conf/upscale/sr_compact.yaml"
+    network.write_text(network.read_text().replace("steps: 1000", "steps: 20"))
+    overrides = ["grid=super_resolution", "upscale_to=64x48", "method=udp", *TINY[1:]]
+    keys = plan(clone, *overrides)
+    assert len(keys) == 5
+    stages = [name.partition("@")[0] for name in ran(repro(clone))]
+    counts = {name: stages.count(name) for name in stages}
+    assert counts == {
+        "prepare": 1, "downsample": 2, "train_sr": 1, "upscale": 3, "train": 5,
+        "evaluate": 5, "transfer": 3, "compare": 1,
+    }  # fmt: skip
+    rows = pd.read_csv(clone / "results/super_resolution.csv")
+    assert len(rows) == 8 and rows.total_ms.gt(0).all()
+    assert rows.PSNR.notna().sum() == 6
+    assert ran(repro(clone)) == set()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_repro_goes_on_after_a_kill(clone: Path, how: signal.Signals) -> None:
     """Killing dvc in the middle of a training ends the training; repro goes on."""

@@ -239,6 +239,23 @@ def test_a_cell_is_tested_on_other_persons_and_trained_once():
         assert transfer["store"] in params["upscaled"]
 
 
+def test_detected_boxes_are_upscaled_too(tmp_path):
+    (tmp_path / "found.json").touch()
+    boxes = ["data=coco_dir", f"data.root={tmp_path}", "data.name=mine"]
+    boxes += [f"data.detections={tmp_path}/found.json", "evaluate.boxes=detections"]
+    params = plan([*ONE, *boxes, "upscale=sharp", "test_upscale=none,bicubic"])
+    _, cell = only(params)
+    sharp = "mine-64x48-sharp-256x192-detections"
+    assert cell["detections"] == f"data/stores/{sharp}"
+    assert params["stores"][sharp]["boxes"] == "detections"
+    (transfer,) = params["transfers"].values()
+    upscaled = "mine-64x48-bicubic-256x192-detections"
+    assert transfer["detections"] == f"data/stores/{upscaled}"
+    low = params["upscaled"][upscaled]["store"]
+    assert low == "mine-64x48-detections"
+    assert params["stores"][low]["boxes"] == "detections"
+
+
 def test_any_weights_upscale_under_their_name(tmp_path):
     weights = tmp_path / "4x-Any.net.pth"
     weights.touch()

@@ -31,8 +31,7 @@ def draw_persons(results: Results, rows: pd.DataFrame, title: str) -> Figure:
     color = method_styles(results.labels.values())[label]["color"]
     sharpest = list(said.values())[-1].store
     columns = [pictures.TRUTH, *said]
-    shapes = [sharpest.input_size]
-    figure, (axes,) = pictures._panels(shapes, columns, len(chosen))
+    figure, (axes,) = pictures._panels([sharpest.input_size], columns, len(chosen))
     top = 1 - pictures.EDGE / figure.get_figheight()
     figure.suptitle(f"{title}: {label}", fontsize="medium", y=top, va="top")
     for name, column in zip(columns, axes.T, strict=True):

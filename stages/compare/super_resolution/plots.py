@@ -3,9 +3,11 @@
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from stages.compare.style import MARKERS, WIDTH, method_styles
 from stages.compare.super_resolution.tables import name_group
+from stages.compare.super_resolution.treatments import GROUP
 
 COSTS = {
     "total_gmacs": "GMACs per person, upscaler included",
@@ -37,6 +39,9 @@ def ap_vs_cost(rows: pd.DataFrame, labels: list[str]) -> Figure:
                 marker=marker[row.treatment], markerfacecolor=face, markersize=7,
             )  # fmt: skip
         axis.set(xscale="log", xlabel=label, ylabel="AP (%)", ylim=(0, None))
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter("{x:g}")
+        axis.xaxis.set_minor_formatter(NullFormatter())
     lines = [Line2D([], [], color=styles[n]["color"], label=n) for n in shown]
     points = [
         Line2D(
@@ -45,7 +50,7 @@ def ap_vs_cost(rows: pd.DataFrame, labels: list[str]) -> Figure:
         )
         for name in names
     ]  # fmt: skip
-    group = name_group(tuple(rows[name].iloc[0] for name in rows.columns[:5]))
+    group = name_group(tuple(rows[name].iloc[0] for name in GROUP))
     figure.legend(
         handles=lines + points, loc="outside upper center", ncols=3, title=group
     )

@@ -15,14 +15,14 @@ COSTS = (
     Metric("PSNR", "PSNR (dB)", ".2f", 1),
     Metric("SSIM", "SSIM", ".3f", 1),
     Metric("upscaler_gmacs", "upscaler GMACs", ".4f", -1),
-    Metric("upscaler_ms", "upscaler ms", ".2f", -1),
+    Metric("upscaler_ms", "upscaler ms", ".3f", -1),
 )
 SHOWN = tuple(m for m in METRICS if m.column in ("AP", "PCK", "error_percent"))
 TOTALS = (
     Metric("gmacs", "network GMACs", ".4f", -1),
     Metric("total_gmacs", "total GMACs", ".4f", -1),
-    Metric("network_ms", "network ms", ".2f", -1),
-    Metric("total_ms", "total ms", ".2f", -1),
+    Metric("network_ms", "network ms", ".3f", -1),
+    Metric("total_ms", "total ms", ".3f", -1),
 )
 
 
