@@ -17,6 +17,7 @@ from stages.compare.super_resolution.treatments import (
     collect_treatments,
     summarise_treatments,
 )
+from stages.files import hash_of
 from tests.fake_cells import (
     make_cells,
     metric_rows,
@@ -145,14 +146,23 @@ def test_seeds_are_averaged(tmp_path):
     assert row["AP_std"] == pytest.approx(10 / np.sqrt(2))
 
 
+def cell_settings(root: Path) -> dict:
+    cells = yaml.safe_load((root / "params.yaml").read_text())["transfers"]
+    return next(iter(cells.values()))["train"]
+
+
 def test_a_missing_transfer_is_named(grid, capsys):
     gone = next((grid / "results/cells").glob("*udp-test_bicubic-s0/metrics.csv"))
     kept = gone.read_text()
     gone.unlink()
     rows = collect_treatments(collect(grid))
+    gone.write_text(kept.replace(hash_of(cell_settings(grid)), "000000000000"))
+    stale = collect_treatments(collect(grid))
     gone.write_text(kept)
-    missing = f"missing: {gone.parent.name} (dvc repro transfer@{gone.parent.name})"
-    assert missing in capsys.readouterr().err
+    told = f": {gone.parent.name} (dvc repro transfer@{gone.parent.name})"
+    said = capsys.readouterr().err
+    assert f"missing{told}" in said and f"of other settings{told}" in said
+    assert len(stale) == len(rows)
     assert set(rows.loc[rows["trained_on"].ne(rows["tested_on"]), "label"]) == {"cal"}
 
 

@@ -2,9 +2,8 @@
 
 import json
 import pickle
-import resource
 import shutil
-import signal
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from stages.upscale.resample import count_gmacs, resample
 from stages.upscale.store import upscale, upscale_columns
 from stages.upscale.upscalers import build_upscaler
 from tests.conftest import STORE
+from tests.test_faults import mount
 
 FACTOR = 2
 LOW, SHARP = "tiny-32x24", "tiny-32x24-sharp-64x48"
@@ -218,17 +218,14 @@ def test_unfit_stores_are_refused(work):
 
 
 def test_a_full_disk_leaves_nothing(work):
-    """A bound on the size of files is what a process can be given without a disk."""
-    bounds = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    disk = work / "disk"
+    mount(disk, "size=100k")
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, bounds[1]))
-        with pytest.raises(StageError, match="up: .*make room and run it again"):
-            run(BICUBIC)
+        with pytest.raises(StageError, match="No space left.*make room on its disk"):
+            upscale(BICUBIC, disk / "up", Path("runs/up/upscaler.json"))
+        assert not list(disk.iterdir()) and not Path("runs").exists()
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, bounds)
-        signal.signal(signal.SIGXFSZ, handler)
-    assert {one.name for one in Path("data/stores").iterdir()} == {LOW, SHARP}
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_pairs_are_of_the_same_persons(work):

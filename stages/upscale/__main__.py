@@ -8,7 +8,6 @@ import argparse
 from pathlib import Path
 
 from stages.files import load_params, run_stage
-from stages.processes import end_with_parent
 from stages.upscale.store import upscale
 
 
@@ -18,7 +17,6 @@ def main() -> None:
     parser.add_argument("store", help="item of params.yaml under upscaled")
     key = parser.parse_args().store
     settings = load_params("upscaled", key)
-    end_with_parent()
     cost = Path("runs") / key / "upscaler.json"
     spent = upscale(settings, Path("data/stores") / key, cost)
     print(

@@ -35,18 +35,13 @@ def upscale(settings: dict, folder: Path, cost: Path) -> dict:
     size = stores["val"].input_size
     upscaler = build_upscaler(settings, parse_size(settings["to"])[0] // size[0])
     manifest = describe(settings, stores["val"], upscaler)
-    try:
-        with new_folder(folder) as aside:
-            for split, store in stores.items():
-                (aside / split).mkdir()
-                write_table(source / split, aside / split, upscaler.factor)
-                batch_size = settings["batch_size"]
-                write_crops(store, upscaler, batch_size, aside / split / "crops.npy")
-            write_json(aside / "manifest.json", manifest)
-    except OSError as error:
-        raise StageError(
-            f"{folder}: {error.strerror}; make room and run it again"
-        ) from None
+    with new_folder(folder) as aside:
+        for split, store in stores.items():
+            (aside / split).mkdir()
+            write_table(source / split, aside / split, upscaler.factor)
+            batch_size = settings["batch_size"]
+            write_crops(store, upscaler, batch_size, aside / split / "crops.npy")
+        write_json(aside / "manifest.json", manifest)
     images = torch.from_numpy(stores["val"].inputs(slice(TIMED)))
     spent = upscaler.description | {
         "gmacs": upscaler.count(size),

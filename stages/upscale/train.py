@@ -33,7 +33,6 @@ from stages.files import (  # noqa: E402
     run_stage,
     write_json,
 )
-from stages.processes import end_with_parent  # noqa: E402
 from stages.upscale.pairs import Pairs, open_pairs  # noqa: E402
 from stages.upscale.quality import compare_upscalers  # noqa: E402
 
@@ -171,7 +170,6 @@ def main() -> None:
     parser.add_argument("key", help="item of params.yaml under super_resolution")
     key = parser.parse_args().key
     settings = load_params("super_resolution", key)
-    end_with_parent()
     for name, one in train(key, settings, Path("runs") / key).items():
         print(f"{name}: PSNR {one['psnr']:.2f} dB, SSIM {one['ssim']:.4f}")
 

@@ -11,6 +11,7 @@ import yaml
 from plugins.sizes import parse_size
 from stages.compare.rows import COLUMNS, Results, read_csv
 from stages.compare.super_resolution.quality import store_quality
+from stages.files import hash_of
 
 GROUP = ["data", "size", "backbone", "schedule", "boxes"]
 """What the rows of one table have in common."""
@@ -96,11 +97,12 @@ def _transferred(results: Results, params: dict) -> Iterator[pd.DataFrame]:
         path = results.root / "results" / "cells" / key / "metrics.csv"
         if cell["trained"] not in results.cells:
             continue
-        if not path.exists():
-            print(f"missing: {key} (dvc repro transfer@{key})", file=sys.stderr)
+        rows = read_csv(path, COLUMNS) if path.exists() else pd.DataFrame()
+        if rows.empty or set(rows["config_hash"]) != {hash_of(cell["train"])}:
+            why = "missing" if rows.empty else "of other settings"
+            print(f"{why}: {key} (dvc repro transfer@{key})", file=sys.stderr)
             continue
-        rows = read_csv(path, COLUMNS).astype({"own_decoder": bool})
-        rows = rows[rows["own_decoder"]]
+        rows = rows[rows["own_decoder"].astype(bool)]
         percent = 100 * rows["error_px"] / _seen(results.root, cell["store"])[1]
         yield rows.assign(
             trained_on=cell["upscale"],
