@@ -7,10 +7,13 @@ import pandas as pd
 
 from stages.compare.claims.claim import read_claims
 from stages.compare.claims.verdict import judge
+from stages.compare.convergence import convergence, reached
 from stages.compare.documents import latex_document, markdown_document, to_latex
 from stages.compare.pareto import pareto
+from stages.compare.peaks import peaks
 from stages.compare.pictures import predictions
 from stages.compare.plots import ap_vs_size, decoders, error_vs_size, training_curves
+from stages.compare.report.page import write_page
 from stages.compare.rows import BLOCK, COLUMNS, HISTORY, Results, collect
 from stages.compare.statistics.tables import Statistics, compute
 from stages.compare.style import look, save, save_blocks
@@ -23,6 +26,7 @@ from stages.compare.uncertainty import (
     claims_table,
     uncertainty_tables,
 )
+from stages.compare.worst import worst
 from stages.files import new_file, new_folder, run_stage, write_json
 
 AP_VS_SIZE = [*BLOCK, "size", "method", "seeds", "AP", "AP_std", "error_px"]
@@ -55,6 +59,7 @@ def main(root: Path = Path(".")) -> None:
     from stages.compare.codec_report.report import write_report
 
     write_report(results, root / "results" / "codecs")
+    write_page(results, root / "results")
 
 
 def write_frames(results: Results, folder: Path) -> None:
@@ -69,6 +74,7 @@ def write_frames(results: Results, folder: Path) -> None:
         "comparison": summary,
         "ap_vs_size": ap[AP_VS_SIZE],
         "curves": curves[CURVES],
+        "convergence": reached(results.curves).round(3),
     }.items():
         with new_file(folder / f"{name}.csv") as handle:
             frame.to_csv(handle, index=False, lineterminator="\n")
@@ -109,9 +115,11 @@ def draw(results: Results, folder: Path) -> None:
     save(error_vs_size(results), folder, "error_vs_size")
     without_boxes = results.rows.drop(columns="boxes")
     save_blocks(training_curves, results, blocks(results.curves), folder)
+    save_blocks(convergence, results, blocks(results.curves), folder)
     save_blocks(decoders, results, blocks(results.rows), folder)
     save_blocks(pareto, results, blocks(results.rows), folder)
-    save_blocks(predictions, results, blocks(without_boxes), folder)
+    for people in (predictions, worst, peaks):
+        save_blocks(people, results, blocks(without_boxes), folder)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def predictions(results: Results, block: tuple) -> Figure:
     are drawn where both ends are labelled; the number is the person's OKS.
     """
     labels, sizes = layout(results, block)
-    said = _load(results, block)
+    said = load(results, block)
     persons = choose_persons(list(said.values()), PERSONS)
     if not persons:
         return empty_figure("no finished cell with predictions and a crop store")
@@ -61,7 +61,7 @@ def predictions(results: Results, block: tuple) -> Figure:
     styles = {TRUTH: {"color": "white"}, **method_styles(results.labels.values())}
     columns = [TRUTH, *labels]
     shapes = [first[size].input_size for size in sizes]
-    figure, grids = _panels(shapes, columns, len(persons))
+    figure, grids = panels(shapes, columns, len(persons))
     top = 1 - EDGE / figure.get_figheight()
     figure.suptitle(name_block(block), fontsize="medium", y=top, va="top")
     for axes, size in zip(grids, sizes, strict=True):
@@ -70,11 +70,11 @@ def predictions(results: Results, block: tuple) -> Figure:
             for axis, person in zip(axes[:, column], persons, strict=True):
                 axis.set(xticks=[], yticks=[], frame_on=False)
                 if name == TRUTH:
-                    _draw_person(axis, first[size], person, None, color)
+                    draw_person(axis, first[size], person, None, color)
                 elif (size, name) in said:
                     shown = said[size, name]
-                    _draw_person(axis, shown.store, person, shown, color)
-            axes[0, column].set_title(_wrapped(name), fontsize=8, pad=3)
+                    draw_person(axis, shown.store, person, shown, color)
+            axes[0, column].set_title(wrapped(name), fontsize=8, pad=3)
         axes[0, 0].annotate(
             size, (0, 1), (0, 16), fontweight="bold",
             xycoords="axes fraction", textcoords="offset points",
@@ -108,7 +108,14 @@ def to_input(store: CropStore, row: int, keypoints: np.ndarray) -> np.ndarray:
     return store.geometry.to_input(crop)
 
 
-def _load(results: Results, block: tuple) -> dict[tuple[str, str], Prediction]:
+def has_file(results: Results, block: tuple, name: str) -> bool:
+    """Whether a cell of the block left a file of this name to draw from."""
+    keys = of_block(results.rows, block)["key"].unique()
+    folder = results.root / "results" / "cells"
+    return any((folder / key / name).exists() for key in keys)
+
+
+def load(results: Results, block: tuple) -> dict[tuple[str, str], Prediction]:
     """Predictions by (size, label), of the first seed of each."""
     rows = of_block(results.rows, block)
     own = rows[rows["own_decoder"]].drop_duplicates(["size", "label"])
@@ -139,7 +146,7 @@ def _read_prediction(path: Path, decoder: str, store: Path) -> Prediction:
         ) from None
 
 
-def _panels(
+def panels(
     shapes: list[tuple[int, int]], columns: list[str], rows: int
 ) -> tuple[Figure, list[np.ndarray]]:
     """A figure made to measure, with axes (rows, columns) for each size.
@@ -147,7 +154,7 @@ def _panels(
     Sizes stand side by side as long as the crops stay large enough to be read.
     """
     gap = 0.15
-    head = 0.5 + 0.13 * max(_wrapped(name).count("\n") for name in columns)
+    head = 0.5 + 0.13 * max(wrapped(name).count("\n") for name in columns)
     across = min(len(shapes), max(1, MOST_COLUMNS // len(columns)))
     wide = PANEL * len(columns)
     tall = PANEL * rows * max(height / width for width, height in shapes)
@@ -167,11 +174,11 @@ def _panels(
     return figure, axes
 
 
-def _wrapped(name: str) -> str:
+def wrapped(name: str) -> str:
     return textwrap.fill(name, 14)
 
 
-def _draw_person(
+def draw_person(
     axis: Axes, store: CropStore, person: int, said: Prediction | None, color: str
 ) -> None:
     """The input pixels, and over them a prediction or else the ground truth."""

@@ -23,7 +23,7 @@ COLUMNS = [
 """The columns of metrics.csv; AP to PCK in percent, errors in input px. PCKh is empty
 where a dataset has no head sizes."""
 
-HISTORY = ["epoch", "loss", "val_pck", "val_error"]
+HISTORY = ["epoch", "seconds", "loss", "val_pck", "val_error"]
 
 TEXT = (
     "key data size upscale backbone method decoder schedule boxes "
@@ -42,7 +42,7 @@ class Results:
         labels: the name that each cell's method has in tables and plots, by key.
         rows: metrics.csv of all finished cells, with the columns ``label``,
             ``pixels`` (of the input size, for sorting) and ``error_percent`` added.
-        curves: key, the settings, label, epoch, loss, val_pck (percent) and
+        curves: key, the settings, label, epoch, seconds, loss, val_pck (percent) and
             val_error (input px) of every cell that has a training history.
         missing: the keys that have no metrics, or have them of other settings.
         stale: of these, the ones whose metrics are of other settings.

@@ -1,5 +1,6 @@
 """One look for all figures: a method has the same colour and marker everywhere."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,8 @@ RC = {
     "lines.markersize": 5,
     "legend.frameon": False,
     "svg.hashsalt": "compare",
+    # A name with two dollar signs is a name, not a formula.
+    "text.parse_math": False,
 }
 
 
@@ -83,8 +86,14 @@ def save_blocks(
     if not found:
         save(empty_figure("nothing finished"), folder, stem)
     for n, block in enumerate(found):
-        suffix = "-" + "-".join(block).replace(" ", "_") if n else ""
-        save(draw_one(results, block), folder, stem + suffix)
+        save(draw_one(results, block), folder, block_stem(stem, n, block))
+
+
+def block_stem(stem: str, number: int, block: tuple) -> str:
+    """Name of a block's file, without characters that a path or a link cannot have."""
+    if not number:
+        return stem
+    return re.sub(r"[^\w.-]+", "_", "-".join([stem, *block]))
 
 
 def look():

@@ -1,6 +1,6 @@
 """``python -m stages.evaluate CELL``: measure a trained cell with all its decoders.
 
-Writes metrics.csv (a row per decoder and kind of boxes), per_keypoint.csv,
+Writes metrics.csv (a row per decoder and kind of boxes), per_keypoint.csv, maps.npz,
 predictions.npz and, of detected boxes, predictions_detections.npz.
 """
 
@@ -23,6 +23,7 @@ from stages.evaluate.keypoints import (
     per_keypoint,
     person_oks,
 )
+from stages.evaluate.maps import save_maps
 from stages.evaluate.predict import fitting_decoders, load_model, predict, speeds
 from stages.files import StageError, load_params, new_folder, run_stage
 
@@ -79,6 +80,7 @@ def evaluate(key: str, cell: dict, checkpoint: Path, folder: Path) -> pd.DataFra
         )
         frame.to_csv(aside / "metrics.csv", index=False)
         pd.concat(tables).to_csv(aside / "per_keypoint.csv", index=False)
+        save_maps(aside / "maps.npz", model, store, settings["flip_test"])
         np.savez_compressed(
             aside / "predictions.npz",
             annotation_id=store.annotation_id,

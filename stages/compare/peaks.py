@@ -1,0 +1,140 @@
+"""Heatmaps near a keypoint, and where the offsets of their cells point to."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from stages.compare.pictures import EDGE, panels, wrapped
+from stages.compare.rows import Results
+from stages.compare.style import empty_figure
+from stages.compare.summary import layout, name_block, of_block
+from stages.files import StageError
+
+REACH = 4
+"""Cells shown on each side of the keypoint's cell."""
+STRONG = 0.3
+"""Share of the shown maximum above which a cell's offset is drawn."""
+
+
+@dataclass(frozen=True)
+class Maps:
+    """A few persons' maps, as evaluate writes them (maps.npz).
+
+    Attributes:
+        heatmaps: (P, K, h, w).
+        offsets: (P, K, 2, h, w) in cells, or None.
+        truth, decoded: (P, K, 2) in cells.
+        visible: (P, K).
+    """
+
+    heatmaps: np.ndarray
+    offsets: np.ndarray | None
+    truth: np.ndarray
+    decoded: np.ndarray
+    visible: np.ndarray
+
+
+def peaks(results: Results, block: tuple) -> Figure:
+    """A keypoint per row, methods as columns, for each size.
+
+    Shown is the heatmap around the true keypoint (cross); the arrows lead from the
+    strong cells to where their offsets point, the dot is the decoded keypoint.
+    """
+    found = _load(results, block)
+    labels, sizes = layout(results, block)
+    sizes = [size for size in sizes if any(size == known for known, _ in found)]
+    labels = [label for label in labels if any(label == known for _, known in found)]
+    if not found:
+        return empty_figure("no finished cell that kept its maps")
+    persons = max(len(maps.truth) for maps in found.values())
+    figure, grids = panels([(1, 1)] * len(sizes), labels, persons)
+    top = 1 - EDGE / figure.get_figheight()
+    figure.suptitle(name_block(block), fontsize="medium", y=top, va="top")
+    for axes, size in zip(grids, sizes, strict=True):
+        of_size = {name: maps for (known, name), maps in found.items() if known == size}
+        shown = choose_keypoints(list(of_size.values()))
+        for column, label in zip(axes.T, labels, strict=True):
+            column[0].set_title(wrapped(label), fontsize=8, pad=3)
+            for row, axis in enumerate(column):
+                axis.set(xticks=[], yticks=[], frame_on=False)
+                if label in of_size and row < len(shown):
+                    _draw_peak(axis, of_size[label], row, shown[row])
+        axes[0, 0].annotate(
+            size, (0, 1), (0, 16), fontweight="bold",
+            xycoords="axes fraction", textcoords="offset points",
+        )  # fmt: skip
+    return figure
+
+
+def choose_keypoints(shown: list[Maps]) -> list[int]:
+    """For each person the labelled keypoint of median error, on average of methods."""
+    error = np.mean(
+        [np.linalg.norm(maps.decoded - maps.truth, axis=-1) for maps in shown], axis=0
+    )
+    chosen = []
+    for person, visible in zip(error, shown[0].visible, strict=True):
+        known = np.flatnonzero(visible > 0)
+        order = known[np.argsort(person[known], kind="stable")]
+        chosen.append(int(order[(len(order) - 1) // 2]) if len(order) else 0)
+    return chosen
+
+
+def _load(results: Results, block: tuple) -> dict[tuple[str, str], Maps]:
+    """Maps by (size, label), of the first seed of each."""
+    rows = of_block(results.rows, block).drop_duplicates(["size", "label"])
+    found = {}
+    for row in rows.itertuples():
+        path = results.root / "results" / "cells" / row.key / "maps.npz"
+        if path.exists():
+            found[row.size, row.label] = _read(path)
+    return found
+
+
+def _read(path: Path) -> Maps:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            offsets = file["offsets"].astype(np.float32) if "offsets" in file else None
+            return Maps(
+                heatmaps=file["heatmaps"].astype(np.float32),
+                offsets=offsets,
+                truth=file["truth"],
+                decoded=file["decoded"],
+                visible=file["visible"],
+            )
+    except (ValueError, KeyError, OSError) as error:
+        raise StageError(
+            f"{path}: {error}; run python -m stages.evaluate {path.parent.name} again"
+        ) from None
+
+
+def _draw_peak(axis: Axes, maps: Maps, person: int, keypoint: int) -> None:
+    """The window around the true cell; the number is the error in cells."""
+    heatmap = maps.heatmaps[person, keypoint]
+    truth, decoded = maps.truth[person, keypoint], maps.decoded[person, keypoint]
+    x, y = np.floor(truth + 0.5)
+    axis.imshow(heatmap, cmap="viridis", interpolation="none")
+    axis.grid(False)
+    axis.set(xlim=(x - REACH - 0.5, x + REACH + 0.5))
+    axis.set(ylim=(y + REACH + 0.5, y - REACH - 0.5))
+    if maps.offsets is not None:
+        _draw_offsets(axis, heatmap, maps.offsets[person, keypoint])
+    axis.plot(*truth, "+", color="white", markersize=9, markeredgewidth=1.5)
+    axis.plot(*decoded, "o", color="#D55E00", markersize=4, markeredgecolor="white")
+    error = np.linalg.norm(decoded - truth)
+    axis.text(
+        0.97, 0.03, f"{error:.1f}", transform=axis.transAxes, ha="right", fontsize=7,
+        color="white",
+    )  # fmt: skip
+
+
+def _draw_offsets(axis: Axes, heatmap: np.ndarray, offsets: np.ndarray) -> None:
+    """Arrows from the strong cells to the places that their offsets name."""
+    rows, columns = np.nonzero(heatmap > STRONG * heatmap.max())
+    dx, dy = offsets[:, rows, columns]
+    axis.quiver(
+        columns, rows, dx, dy, angles="xy", scale_units="xy", scale=1, color="white",
+        width=0.012, headwidth=4, headlength=4,
+    )  # fmt: skip
