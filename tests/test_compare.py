@@ -121,8 +121,14 @@ def test_nothing_finished_gives_empty_but_valid_files(tmp_path, capsys):
         assert frame.empty and "method" in frame
     assert "0 of 9 cells finished" in (results / "comparison.md").read_text()
     assert "no cell is finished" in capsys.readouterr().err
-    stems = {"ap_vs_size", "error_vs_size", "training_curves", "decoders"}
-    stems |= {"predictions", "pareto"}
+    stems = {
+        "ap_vs_size",
+        "error_vs_size",
+        "training_curves",
+        "convergence",
+        "decoders",
+    }
+    stems |= {"predictions", "worst", "peaks", "pareto"}
     assert {p.stem for p in (results / "plots").iterdir()} == stems
 
 

@@ -18,6 +18,8 @@ def read_cells(path: Path) -> dict[str, dict]:
     cells = read_params("cells", path)
     if not cells:
         raise StageError(f"{path} names no cells: write it with python -m stages.plan")
+    for key, cell in cells.items():
+        _check_names(path, key, cell)
     return cells
 
 
@@ -28,11 +30,16 @@ def label_methods(cells: dict[str, dict]) -> dict[str, str]:
     label names the settings in which a cell differs from the first one of the same
     data, size, upscaling, backbone, method and schedule.
     """
-    usual, labels = {}, {}
+    usual, labels, settings = {}, {}, {}
     for key, cell in cells.items():
         group = tuple(cell[name] for name in SETTINGS if name != "seed")
         mine = _flatten({k: v for k, v in cell.items() if k not in SETTINGS})
-        labels[key] = cell["method"] + _changes(mine, usual.setdefault(group, mine))
+        first = usual.setdefault(group, mine)
+        label = cell["method"] + _changes(_telling(mine, cells), _telling(first, cells))
+        whole = _whole(mine, cells)
+        if settings.setdefault((group, label), whole) != whole:
+            label = cell["method"] + _changes(mine, first)
+        labels[key] = "".join(c if c.isprintable() else " " for c in label)
     return labels
 
 
@@ -40,6 +47,48 @@ def count_pixels(size: str) -> int:
     """Pixels of an input size such as ``64x48``."""
     width, height = parse_size(size)
     return width * height
+
+
+def _check_names(path: Path, key: str, cell: dict) -> None:
+    """Refuse names that would leave their folder or break a line."""
+    for name in (key, cell["store"]):
+        if not name.isprintable() or Path(name).name != name or name == "..":
+            raise StageError(
+                f"{path}: cell {key!r}: {name!r} is no name of a folder: write the "
+                "file again with python -m stages.plan"
+            )
+    for name in SETTINGS:
+        if not str(cell[name]).isprintable():
+            raise StageError(
+                f"{path}: cell {key!r}: {name} {cell[name]!r} has characters that "
+                "cannot be shown: give it another name"
+            )
+
+
+def _telling(settings: dict, cells: dict[str, dict]) -> dict:
+    """Without what follows from other settings; a start by the cell's data and method.
+
+    A training that starts from another cell names it as ``init.from``; the path of its
+    checkpoint says the same.
+    """
+    kept = {
+        name: value
+        for name, value in settings.items()
+        if name != "init" and not name.startswith("code.")
+        if not isinstance(value, list) or not any(isinstance(v, dict) for v in value)
+    }
+    start = cells.get(kept.get("train.init.from"))
+    if start:
+        kept["train.init.from"] = f"{start['data']} {start['method']}"
+    return kept
+
+
+def _whole(settings: dict, cells: dict[str, dict]) -> dict:
+    """Settings in which a start stands by its own, so that its seed does not count."""
+    start = cells.get(settings.get("train.init.from"))
+    if start is None:
+        return settings
+    return settings | {"init": None, "train.init.from": _flatten(start)}
 
 
 def _changes(mine: dict, first: dict) -> str:

@@ -24,8 +24,8 @@ def with_time(curves: pd.DataFrame) -> pd.DataFrame:
 
     Validation and saving are not counted. Where the history names no seconds, NaN.
     """
-    seconds = curves.groupby("key", sort=False)["seconds"].cumsum()
-    return curves.assign(trained_s=seconds)
+    seconds = curves["seconds"].astype(float)
+    return curves.assign(trained_s=seconds.groupby(curves["key"], sort=False).cumsum())
 
 
 def reached(curves: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,12 @@ LATEX = str.maketrans(
         "|": r"\textbar{}", "±": r"$\pm$", "–": "--",
     }
 )  # fmt: skip
-MARKDOWN = str.maketrans({"|": r"\|", "\\": r"\\", "*": r"\*", "<": "&lt;", "`": r"\`"})
+MARKDOWN = str.maketrans(
+    {
+        "|": r"\|", "\\": r"\\", "*": r"\*", "`": r"\`", "[": r"\[", "]": r"\]",
+        "$": r"\$", "~": r"\~", "<": "&lt;", ">": "&gt;", "&": "&amp;",
+    }
+)  # fmt: skip
 
 
 def to_markdown(table: Table) -> str:
@@ -62,7 +67,10 @@ def markdown_document(results: Results, tables: dict[tuple, list[Table]]) -> str
     if results.missing:
         parts.append("## Missing cells\n")
         parts += [
-            f"- `{key}`: run `dvc repro evaluate@{key}`" for key in results.missing
+            f"- {key}: run dvc repro evaluate@{key}".translate(MARKDOWN)
+            if "`" in key
+            else f"- `{key}`: run `dvc repro evaluate@{key}`"
+            for key in results.missing
         ]
         parts.append("")
     return "\n".join(parts)

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from stages.compare.pictures import EDGE, panels, wrapped
+from stages.compare.pictures import EDGE, name_size, panels, split, wrapped
 from stages.compare.rows import Results
 from stages.compare.style import empty_figure
 from stages.compare.summary import layout, name_block, of_block
@@ -17,6 +18,8 @@ REACH = 4
 """Cells shown on each side of the keypoint's cell."""
 STRONG = 0.3
 """Share of the shown maximum above which a cell's offset is drawn."""
+CMAP = colormaps["viridis"].with_extremes(bad="#888888")
+"""Grey is outside the map."""
 
 
 @dataclass(frozen=True)
@@ -45,27 +48,24 @@ def peaks(results: Results, block: tuple) -> Figure:
     """
     found = _load(results, block)
     labels, sizes = layout(results, block)
-    sizes = [size for size in sizes if any(size == known for known, _ in found)]
-    labels = [label for label in labels if any(label == known for _, known in found)]
     if not found:
         return empty_figure("no finished cell that kept its maps")
+    parts = split(found, labels, sizes)
     persons = max(len(maps.truth) for maps in found.values())
-    figure, grids = panels([(1, 1)] * len(sizes), labels, persons)
+    figure, grids = panels(parts, {}, persons)
     top = 1 - EDGE / figure.get_figheight()
     figure.suptitle(name_block(block), fontsize="medium", y=top, va="top")
-    for axes, size in zip(grids, sizes, strict=True):
-        of_size = {name: maps for (known, name), maps in found.items() if known == size}
-        shown = choose_keypoints(list(of_size.values()))
-        for column, label in zip(axes.T, labels, strict=True):
+    for axes, (size, some) in zip(grids, parts, strict=True):
+        for axis in axes.flat:
+            axis.set(xticks=[], yticks=[], frame_on=False)
+        shown = choose_keypoints(
+            [maps for (at, _), maps in found.items() if at == size]
+        )
+        for column, label in zip(axes.T, some, strict=False):
             column[0].set_title(wrapped(label), fontsize=8, pad=3)
-            for row, axis in enumerate(column):
-                axis.set(xticks=[], yticks=[], frame_on=False)
-                if label in of_size and row < len(shown):
-                    _draw_peak(axis, of_size[label], row, shown[row])
-        axes[0, 0].annotate(
-            size, (0, 1), (0, 16), fontweight="bold",
-            xycoords="axes fraction", textcoords="offset points",
-        )  # fmt: skip
+            for row, (axis, keypoint) in enumerate(zip(column, shown, strict=False)):
+                _draw_peak(axis, found[size, label], row, keypoint)
+        name_size(axes[0, 0], size, some)
     return figure
 
 
@@ -115,7 +115,11 @@ def _draw_peak(axis: Axes, maps: Maps, person: int, keypoint: int) -> None:
     heatmap = maps.heatmaps[person, keypoint]
     truth, decoded = maps.truth[person, keypoint], maps.decoded[person, keypoint]
     x, y = np.floor(truth + 0.5)
-    axis.imshow(heatmap, cmap="viridis", interpolation="none")
+    around = REACH + 1
+    padded = np.pad(heatmap, around, constant_values=np.nan)
+    height, width = heatmap.shape
+    edges = (-around, width + around, height + around, -around)
+    axis.imshow(padded, cmap=CMAP, interpolation="none", extent=np.array(edges) - 0.5)
     axis.grid(False)
     axis.set(xlim=(x - REACH - 0.5, x + REACH + 0.5))
     axis.set(ylim=(y + REACH + 0.5, y - REACH - 0.5))

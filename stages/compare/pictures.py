@@ -57,14 +57,13 @@ def predictions(results: Results, block: tuple) -> Figure:
     if not persons:
         return empty_figure("no finished cell with predictions and a crop store")
     first = {size: one.store for (size, _), one in reversed(said.items())}
-    sizes = [size for size in sizes if size in first]
+    parts = split(said, labels, [size for size in sizes if size in first])
     styles = {TRUTH: {"color": "white"}, **method_styles(results.labels.values())}
-    columns = [TRUTH, *labels]
-    shapes = [first[size].input_size for size in sizes]
-    figure, grids = panels(shapes, columns, len(persons))
+    parts = [(size, [TRUTH, *some]) for size, some in parts]
+    figure, grids = panels(parts, first, len(persons))
     top = 1 - EDGE / figure.get_figheight()
     figure.suptitle(name_block(block), fontsize="medium", y=top, va="top")
-    for axes, size in zip(grids, sizes, strict=True):
+    for axes, (size, columns) in zip(grids, parts, strict=True):
         for column, name in enumerate(columns):
             color = styles[name]["color"]
             for axis, person in zip(axes[:, column], persons, strict=True):
@@ -75,10 +74,7 @@ def predictions(results: Results, block: tuple) -> Figure:
                     shown = said[size, name]
                     draw_person(axis, shown.store, person, shown, color)
             axes[0, column].set_title(wrapped(name), fontsize=8, pad=3)
-        axes[0, 0].annotate(
-            size, (0, 1), (0, 16), fontweight="bold",
-            xycoords="axes fraction", textcoords="offset points",
-        )  # fmt: skip
+        name_size(axes[0, 0], size, columns)
     return figure
 
 
@@ -146,15 +142,35 @@ def _read_prediction(path: Path, decoder: str, store: Path) -> Prediction:
         ) from None
 
 
-def panels(
-    shapes: list[tuple[int, int]], columns: list[str], rows: int
-) -> tuple[Figure, list[np.ndarray]]:
-    """A figure made to measure, with axes (rows, columns) for each size.
+def split(
+    said: dict[tuple[str, str], object], labels: list[str], sizes: list[str]
+) -> list[tuple[str, list[str]]]:
+    """Each size with the methods that have something to show, some at a time."""
+    parts = []
+    for size in sizes:
+        present = [label for label in labels if (size, label) in said]
+        most = MOST_COLUMNS - 1
+        parts += [(size, present[n : n + most]) for n in range(0, len(present), most)]
+    return parts
 
-    Sizes stand side by side as long as the crops stay large enough to be read.
+
+def panels(
+    parts: list[tuple[str, list[str]]], first: dict[str, CropStore], rows: int
+) -> tuple[Figure, list[np.ndarray]]:
+    """A figure made to measure, with axes (rows, columns) for each part.
+
+    Parts stand side by side as long as the crops stay large enough to be read.
+
+    Args:
+        parts: size and names of the columns.
+        first: a crop store of each size; without one, panels are square.
+        rows: of each part.
     """
+    shapes = [first[size].input_size if size in first else (1, 1) for size, _ in parts]
+    columns = max((names for _, names in parts), key=len)
     gap = 0.15
-    head = 0.5 + 0.13 * max(wrapped(name).count("\n") for name in columns)
+    lines = max(wrapped(name).count("\n") for _, names in parts for name in names)
+    head = 0.5 + 0.14 * lines
     across = min(len(shapes), max(1, MOST_COLUMNS // len(columns)))
     wide = PANEL * len(columns)
     tall = PANEL * rows * max(height / width for width, height in shapes)
@@ -175,7 +191,17 @@ def panels(
 
 
 def wrapped(name: str) -> str:
-    return textwrap.fill(name, 14)
+    """A column's name in lines that fit above a crop."""
+    return textwrap.fill(name, 16)
+
+
+def name_size(axis: Axes, size: str, columns: list[str]) -> None:
+    """Say the size above the names of a part's columns."""
+    lines = max(wrapped(name).count("\n") for name in columns)
+    axis.annotate(
+        size, (0, 1), (0, 16 + 10 * lines), fontweight="bold",
+        xycoords="axes fraction", textcoords="offset points",
+    )  # fmt: skip
 
 
 def draw_person(

@@ -9,8 +9,6 @@ from stages.compare.rows import BLOCK
 
 ALPHA = 0.05
 """Largest corrected p that counts as a difference."""
-DIFFERENCES = [*BLOCK, "size", "metric", "a", "b", "p_corrected"]
-"""Columns of differences.csv that decide."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +31,7 @@ class Standing:
         return {self.best, *self.tied} - {None}
 
 
-def stand(
-    values: pd.Series, metric: Metric, differences: pd.DataFrame | None
-) -> Standing:
+def stand(values: pd.Series, metric: Metric, pairs: pd.DataFrame | None) -> Standing:
     """Find the best method and those that cannot be told from it.
 
     Untested methods are tied where they read the same as the best.
@@ -43,13 +39,13 @@ def stand(
     Args:
         values: of one metric by label, in one block and size; NaN does not compete.
         metric: says which direction is better.
-        differences: rows of differences.csv of this block and size, or None.
+        pairs: as `differences_of` gives them.
     """
     values = values.dropna()
     if len(values) < 2:
         return Standing()
     best = (values * metric.better).idxmax()
-    p_of = _against(best, metric.column, differences)
+    p_of = _against(best, metric.column, pairs)
     shown = values.map(metric.text)
     tied, untested = [], []
     for label in values.index.drop(best):
@@ -63,23 +59,28 @@ def stand(
 
 
 def differences_of(
-    differences: pd.DataFrame | None, block: tuple, size: str
+    differences: pd.DataFrame | None, block: tuple, size: str, label: str = ""
 ) -> pd.DataFrame | None:
-    """The tested differences of one block and size."""
+    """The tested differences of methods in one block and size, as a, b, p_corrected.
+
+    With a label: of the decoders on that method's checkpoints.
+    """
     if differences is None:
         return None
     keep = differences["size"] == size
     for column, value in zip(BLOCK, block, strict=True):
         keep &= differences[column] == value
-    return differences[keep]
+    found = differences[keep]
+    if not label:
+        return found[found["a"] != found["b"]]
+    found = found[(found["a"] == label) & (found["b"] == label)]
+    return found.assign(a=found["decoder_a"], b=found["decoder_b"])
 
 
-def _against(
-    best: str, column: str, differences: pd.DataFrame | None
-) -> dict[str, float]:
+def _against(best: str, column: str, pairs: pd.DataFrame | None) -> dict[str, float]:
     """Corrected p of each method against the best one, whichever was named first."""
-    if differences is None:
+    if pairs is None:
         return {}
-    rows = differences[differences["metric"] == column].dropna(subset="p_corrected")
-    pairs = rows[["a", "b", "p_corrected"]].itertuples(index=False)
-    return {(b if a == best else a): p for a, b, p in pairs if best in (a, b)}
+    rows = pairs[pairs["metric"] == column].dropna(subset="p_corrected")
+    found = rows[["a", "b", "p_corrected"]].itertuples(index=False)
+    return {(b if a == best else a): p for a, b, p in found if best in (a, b)}

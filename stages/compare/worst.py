@@ -8,7 +8,9 @@ from stages.compare.pictures import (
     Prediction,
     draw_person,
     load,
+    name_size,
     panels,
+    split,
     wrapped,
 )
 from stages.compare.rows import Results
@@ -31,24 +33,19 @@ def worst(results: Results, block: tuple) -> Figure:
     if not said:
         return empty_figure("no finished cell with predictions and a crop store")
     first = {size: one.store for (size, _), one in reversed(said.items())}
-    sizes = [size for size in sizes if size in first]
+    parts = split(said, labels, [size for size in sizes if size in first])
     styles = method_styles(results.labels.values())
-    shapes = [first[size].input_size for size in sizes]
-    figure, grids = panels(shapes, labels, WORST)
+    figure, grids = panels(parts, first, WORST)
     top = 1 - EDGE / figure.get_figheight()
     title = f"Worst of each method: {name_block(block)}"
     figure.suptitle(title, fontsize="medium", y=top, va="top")
-    for axes, size in zip(grids, sizes, strict=True):
-        for column, label in zip(axes.T, labels, strict=True):
-            for axis in column:
-                axis.set(xticks=[], yticks=[], frame_on=False)
+    for axes, (size, some) in zip(grids, parts, strict=True):
+        for axis in axes.flat:
+            axis.set(xticks=[], yticks=[], frame_on=False)
+        for column, label in zip(axes.T, some, strict=False):
             column[0].set_title(wrapped(label), fontsize=8, pad=3)
-            if (size, label) in said:
-                _draw_worst(column, said[size, label], styles[label]["color"])
-        axes[0, 0].annotate(
-            size, (0, 1), (0, 16), fontweight="bold",
-            xycoords="axes fraction", textcoords="offset points",
-        )  # fmt: skip
+            _draw_worst(column, said[size, label], styles[label]["color"])
+        name_size(axes[0, 0], size, some)
     return figure
 
 

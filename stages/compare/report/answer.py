@@ -15,26 +15,30 @@ QUESTION = (
 )
 
 
-def answer(material: Material) -> list[str]:
-    """What each block of cells says; the one with most cells first."""
+def answer(material: Material) -> list[tuple[str, str]]:
+    """What each block of cells says, after its name; the one with most cells first.
+
+    A block with nothing to compare is left out where another has something.
+    """
     rows = material.results.rows
     found = blocks(rows)
     if not found:
-        return ["No cell is finished: there is nothing to answer from yet."]
+        return [("", "No cell is finished: there is nothing to answer from yet.")]
     parts = [(block, own_series(material, block)) for block in found]
     parts.sort(key=lambda part: -len(part[1].rows))
-    return [describe(block, series) for block, series in parts]
+    compared = [part for part in parts if part[1].rows["label"].nunique() > 1]
+    chosen = compared or parts
+    return [(name_block(block), describe(series)) for block, series in chosen]
 
 
-def describe(block: tuple, series: Series) -> str:
+def describe(series: Series) -> str:
     """A paragraph on one block: the best of each size, who loses least, the doubts."""
     sentences = [
         _best(size, series.of_size(size), series.standing(size, AP))
         for size in series.sizes
     ]
     sentences += [_loses_least(series), _doubts(series)]
-    said = " ".join(sentence for sentence in sentences if sentence)
-    return f"{_capital(name_block(block))}. {said}"
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _best(size: str, rows: pd.DataFrame, standing: Standing) -> str:
@@ -62,10 +66,6 @@ def _best(size: str, rows: pd.DataFrame, standing: Standing) -> str:
 
 def _next(standing: Standing, ap: pd.Series) -> str:
     return _list([ap.drop(standing.best).idxmax()], ap)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _loses_least(series: Series) -> str:

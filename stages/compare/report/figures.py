@@ -1,5 +1,7 @@
 """The page's plots: one small figure each, which a phone can show at reading size."""
 
+import textwrap
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,6 +12,8 @@ from stages.compare.report.svg import INK, explain
 
 SIZE = (4.4, 3.1)
 """Width and height in inches: with 9 point text about the width of a phone."""
+LABEL = 24
+"""Letters of a method's name in a line beside an axis."""
 KINDS = {
     "good": "#999999",
     "jitter": "#56B4E9",
@@ -56,6 +60,25 @@ def over_sizes(
     return figure
 
 
+def ranking(series: pd.DataFrame, styles: dict) -> Figure:
+    """AP of the methods of one size, the best above.
+
+    Args:
+        series: label, AP, AP_low, AP_high.
+    """
+    series = series.sort_values("AP", ascending=False)
+    names = [textwrap.fill(label, LABEL) for label in series["label"]]
+    figure, axis = small(_tall(names))
+    for place, row in enumerate(series.itertuples()):
+        look = styles[row.label] | {"linestyle": ""}
+        axis.hlines(place, row.AP_low, row.AP_high, color=look["color"], lw=1.2)
+        text = f"{row.label}: AP {row.AP:.1f}"
+        _dot(axis, row.AP, place, look, text, interval(row.AP_low, row.AP_high))
+    axis.set_yticks(range(len(names)), names, fontsize="small")
+    axis.set(xlabel="AP (%)", ylim=(len(names) - 0.5, -0.5), xlim=(0, None))
+    return figure
+
+
 def by_keypoint(rows: pd.DataFrame, styles: dict) -> Figure:
     """AP of each keypoint: a line of dots per keypoint, a dot per method.
 
@@ -83,7 +106,8 @@ def error_bars(rows: pd.DataFrame) -> Figure:
         rows: label, kind, share (in percent).
     """
     labels = list(dict.fromkeys(rows["label"]))
-    figure, axis = small(1.1 + 0.34 * len(labels))
+    names = [textwrap.fill(label, LABEL) for label in labels]
+    figure, axis = small(_tall(names))
     for place, label in enumerate(labels):
         shares = rows[rows["label"] == label].set_index("kind")["share"]
         left = 0.0
@@ -95,7 +119,7 @@ def error_bars(rows: pd.DataFrame) -> Figure:
             )  # fmt: skip
             explain(bar, f"{label}: {kind} {wide:.1f} %")
             left += wide
-    axis.set_yticks(range(len(labels)), labels)
+    axis.set_yticks(range(len(labels)), names, fontsize="small")
     axis.set(xlabel="share of keypoints (%)", xlim=(0, 100))
     axis.invert_yaxis()
     axis.grid(False)
@@ -144,6 +168,12 @@ def pareto(rows: pd.DataFrame, cost: str, heading: str, styles: dict) -> Figure:
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.set(xlabel=heading, ylabel="AP (%)", ylim=(0, None))
     return figure
+
+
+def _tall(names: list[str]) -> float:
+    """Height in inches that wrapped names beside an axis need."""
+    lines = sum(name.count("\n") + 1 for name in names)
+    return 1.1 + 0.12 * lines + 0.2 * len(names)
 
 
 def _dot(axis: Axes, x, y, style: dict, text: str, note: str = "") -> None:

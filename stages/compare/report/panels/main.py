@@ -1,14 +1,17 @@
 """The main table, published figures beside, and AP against size."""
 
+from collections.abc import Iterator
+
 import pandas as pd
 
 from stages.compare.metrics import METRICS, Metric
 from stages.compare.published import matching, read_published
-from stages.compare.report.figures import over_sizes
+from stages.compare.report.figures import over_sizes, ranking
 from stages.compare.report.model import (
     Entry,
     Material,
     Panel,
+    Picture,
     Row,
     Table,
     interval,
@@ -45,15 +48,25 @@ def main_table(material: Material) -> Panel:
     for block, caption in each_block(material):
         series = own_series(material, block)
         panel.tables.append(Table(caption, COLUMNS, [*_rows(series)], names=2))
-        panel.legend.extend(series.labels)
-        rows = series.rows.assign(kept=_kept(series))
-        for column, heading in PLOTS.items():
-            heading = heading.format(largest=series.sizes[-1])
-            drawn = over_sizes(rows, column, heading, series.sizes, material.styles)
-            bars = "; bars: 95 % intervals" if column == "AP" else ""
-            said = f"{heading} by input size: {caption}{bars}"
-            panel.figures.append(figure(drawn, said))
+        if series.rows["label"].nunique() > 1:
+            present = set(series.rows["label"])
+            panel.legend.extend(label for label in series.labels if label in present)
+            panel.figures.extend(_plots(series, caption, material.styles))
     return panel
+
+
+def _plots(series: Series, caption: str, styles: dict) -> Iterator[Picture]:
+    """Metrics against the size; where there is one size only, AP by method."""
+    if len(series.sizes) == 1:
+        drawn = ranking(series.rows, styles)
+        yield figure(drawn, f"AP at {series.sizes[0]}: {caption}; bars: 95 % intervals")
+        return
+    rows = series.rows.assign(kept=_kept(series))
+    for column, heading in PLOTS.items():
+        heading = heading.format(largest=series.sizes[-1])
+        drawn = over_sizes(rows, column, heading, series.sizes, styles)
+        bars = "; bars: 95 % intervals" if column == "AP" else ""
+        yield figure(drawn, f"{heading} by input size: {caption}{bars}")
 
 
 def _kept(series: Series) -> pd.Series:
@@ -62,7 +75,7 @@ def _kept(series: Series) -> pd.Series:
     return 100 * series.rows["AP"] / series.rows["label"].map(largest)
 
 
-def _rows(series: Series):
+def _rows(series: Series) -> Iterator[Row]:
     """Measured rows size by size, then what was published of their methods."""
     cited = matching(read_published(), series.rows)
     for size in series.sizes:
