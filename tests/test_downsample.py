@@ -17,9 +17,11 @@ import numpy as np
 import pytest
 import yaml
 from joblib import delayed
+from PIL import Image
 
 from benchmarks.downsample import family, peak_memory
 from plugins.datasets.crop_store import CropStore
+from plugins.datasets.keypoint_sets import COCO17
 from plugins.datasets.prepared import Entries, open_split
 from stages.downsample import crops, downsample, unfinished, workers
 from stages.downsample.table import find_order
@@ -78,6 +80,47 @@ def test_bytes_do_not_depend_on_the_workers(work, expected, backend, jobs):
     downsample(SETTINGS, STORE_FOLDER, jobs, backend)
     assert hashes(STORE_FOLDER) == expected
     assert left_over() == []
+
+
+# By file, of what write_pattern describes; the first version's, and to stay.
+GOLDEN = {
+    "train/crops.npy": "",
+    "train/table.npz": "",
+}
+
+
+def write_pattern(root: Path) -> dict:
+    """A dataset without loss or chance: PNG photos of a pattern; gives settings."""
+    y, x = np.mgrid[:150, :200]
+    channels = (7 * x + 3 * y) % 256, (x * y) % 251, (x * x + 5 * y) % 241
+    pixels = np.stack(channels, axis=-1).astype(np.uint8)
+    boxes = ([10, 20, 150, 90], [3.5, 1.25, 31, 47], [120, 60, 75.5, 110])
+    keypoints = np.stack((np.arange(17) * 5, np.arange(17) * 4, np.full(17, 2)), -1)
+    for split, first in (("train", 1), ("val", 10)):
+        (root / split).mkdir(parents=True)
+        Image.fromarray(pixels).save(root / split / "pattern.png")
+        image = {"id": first, "file_name": "pattern.png", "width": 200, "height": 150}
+        annotations = [
+            {"id": first + number, "image_id": first, "category_id": 1, "iscrowd": 0}
+            | {"bbox": box, "area": 1000.5, "keypoints": keypoints.ravel().tolist()}
+            for number, box in enumerate(boxes)
+        ]
+        category = {"id": 1, "name": "person", "keypoints": list(COCO17.names)}
+        coco = {"images": [image], "annotations": annotations}
+        path = root / "annotations" / f"{split}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(coco | {"categories": [category]}))
+    found = {"annotations": None, "images": None}
+    return {"source": "coco_dir", "root": str(root), "train": found, "val": found}
+
+
+def test_a_fixed_input_gives_the_bytes_that_it_always_gave(tmp_path, monkeypatch):
+    """Pattern and camera are of whole numbers and float32 sums in a fixed order."""
+    monkeypatch.chdir(tmp_path)
+    prepare(write_pattern(Path("photos")), Path("data/tiny"), 1)
+    downsample(SETTINGS, STORE_FOLDER, 1)
+    found = hashes(STORE_FOLDER)
+    assert {name: found[name] for name in GOLDEN} == GOLDEN
 
 
 def test_dask_makes_the_same_store(work, expected):

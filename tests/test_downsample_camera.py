@@ -11,13 +11,13 @@ from stages.downsample import camera
 from stages.downsample.camera import (
     FINENESS,
     Photo,
-    area_weights,
     crop_to_image,
     cut,
     decode_jpeg,
     greatest_reduction,
     read_photo,
 )
+from stages.downsample.filters import area_weights, filter_pixels, linear_weights
 from stages.files import StageError
 
 SIZE = (997, 731)
@@ -151,14 +151,29 @@ def test_opencv_decodes_real_photos_as_pil(monkeypatch):
 @pytest.mark.parametrize("extent", [20, 19.25])
 def test_area_weights_are_the_parts_that_intervals_cover(low, scale, extent):
     """Beside the image, across its edges and where its last pixel is in it in part."""
-    first, end, weights = area_weights(low, scale, 5, extent)
-    assert 0 <= first < end <= 20
+    starts, index, weights = area_weights(low, scale, 5, float(extent))
     found = np.zeros((5, 20))
-    found[:, first:end] = weights.toarray()
+    np.add.at(found, (np.repeat(np.arange(5), np.diff(starts)), index), weights)
     begin, pixel = low + scale * np.arange(5)[:, None], np.arange(20)
     covered = np.minimum(np.minimum(begin + scale, extent), pixel + 1)
     covered = np.maximum(covered - np.maximum(begin, pixel), 0)
     np.testing.assert_allclose(found, covered / scale, atol=1e-6)
+
+
+@pytest.mark.parametrize("weigh", [area_weights, linear_weights])
+@pytest.mark.parametrize("low", [-3.7, 0.0, 4.25, 60.0])
+def test_filtering_is_a_product_with_the_weights(weigh, low):
+    """Beside the image too."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 31, 3), dtype=np.uint8)
+    rows, columns = weigh(low, 2.3, 6, 20.0), weigh(low, 1.9, 9, 31.0)
+    dense = [np.zeros((6, 20)), np.zeros((9, 31))]
+    for matrix, (starts, index, weights) in zip(dense, (rows, columns), strict=True):
+        places = np.repeat(np.arange(len(matrix)), np.diff(starts)), index
+        np.add.at(matrix, places, weights)
+    expected = np.einsum("yi,xj,ijc->yxc", *dense, pixels.astype(float))
+    found = filter_pixels(pixels, rows, columns)
+    assert found.dtype == np.uint8
+    np.testing.assert_allclose(found, expected, atol=0.501)
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])

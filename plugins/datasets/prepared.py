@@ -10,6 +10,7 @@ from plugins.datasets.keypoint_sets import COCO17
 
 SECTIONS = {b'"images": [\n': "images", b'"annotations": [\n': "annotations"}
 """Lines after which prepare writes one entry per line."""
+DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ class Entries:
 
 
 def _entry(line: bytes) -> dict:
-    return json.loads(line.rstrip(b",\n"))
+    # json.loads looks for the encoding of bytes, and for what follows the entry.
+    return DECODER.raw_decode(line.decode())[0]
 
 
 def _open(path: Path, folder: Path):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import numba
 import numpy as np
 import PIL
 from PIL import features
@@ -139,5 +140,5 @@ def run_hash(settings: dict, data_hashes: list[str]) -> str:
     code = [*Path(__file__).parent.glob("*.py"), *CODE]
     hashes = [hash_of_file(path) for path in sorted(map(Path, code))]
     versions = [np.__version__, PIL.__version__, features.version("libjpeg_turbo")]
-    versions.append(cv2.__version__)
+    versions += [cv2.__version__, numba.__version__]
     return hash_of([settings, data_hashes, hashes, versions])

@@ -7,17 +7,16 @@ the first and last pixel.
 """
 
 import io
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
 from PIL import Image
-from scipy.sparse import csr_array
 
 from plugins.datasets.crop_store import CropGeometry
 from plugins.sizes import parse_size
+from stages.downsample.filters import area_weights, filter_pixels, linear_weights
 from stages.files import StageError
 
 REDUCTIONS = (8, 4, 2)
@@ -124,7 +123,7 @@ def read_photo(path: Path, reduction: int = 1) -> Photo:
             if image.format == "JPEG" and image.mode == "RGB":
                 pixels = decode_jpeg(content, width / extent[0])
             if pixels is None:
-                pixels = np.asarray(image.convert("RGB"))
+                pixels = np.array(image.convert("RGB"))
     except OSError as error:
         raise StageError(
             f"{path}: cannot be decoded ({error}); prepare the data again"
@@ -160,57 +159,8 @@ def cut(photo: Photo, affine: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     low = (shift - scale / 2 + 0.5) / photo.reduction
     scale = scale / photo.reduction
     weigh = linear_weights if scale.min() < 1 else area_weights
-    (left, right, columns), (top, bottom, rows) = (
-        weigh(low[axis], scale[axis], size[axis], photo.extent[axis])
+    columns, rows = (
+        weigh(low[axis], scale[axis], size[axis], float(photo.extent[axis]))
         for axis in range(2)
     )
-    window = photo.pixels[top:bottom, left:right].astype(np.float32)
-    # Along y, then along x: a sparse product runs over whole rows, which is fast, so
-    # that the axes change places between (by OpenCV: NumPy takes twice as long).
-    crop = rows @ window.reshape(bottom - top, -1)
-    crop = columns @ cv2.transpose(crop).reshape(right - left, -1)
-    crop = cv2.convertScaleAbs(crop)  # rounds to uint8, in one pass
-    crop = cv2.transpose(crop.reshape(-1, size[1]))
-    return crop.reshape(size[1], size[0], 3)
-
-
-Weights = tuple[int, int, csr_array]
-"""First pixel, end, and the matrix ``(crop pixels, pixels from first to end)``."""
-
-
-def area_weights(low: float, scale: float, length: int, extent: float) -> Weights:
-    """Means over adjoining intervals; pixels in part inside count by that part.
-
-    (Pillow's box filter counts whole pixels: at two image pixels per crop pixel it
-    moves things by up to 0.2 crop pixels.)
-
-    Args:
-        low: where the first interval begins; pixel i covers [i, i + 1].
-        scale: length of an interval, 1 or more; length: number of intervals.
-        extent: where the image ends.
-    """
-    ends = np.clip(low + scale * np.arange(length + 1), 0, extent)
-    first = min(int(ends[0]), math.ceil(extent) - 1)
-    end = max(math.ceil(ends[-1]), first + 1)
-    # Cut at the pixels' edges too, each piece lies in one interval and in one pixel.
-    edges = np.concatenate((ends, np.arange(first + 1, end)))
-    edges.sort(kind="stable")
-    starts = np.searchsorted(edges, ends).astype(np.int32)
-    index = edges[: starts[-1]].astype(np.int32) - first
-    weights = np.diff(edges[: starts[-1] + 1]) / scale
-    parts = (weights.astype(np.float32), index, starts)
-    return first, end, csr_array(parts, shape=(length, end - first))
-
-
-def linear_weights(low: float, scale: float, length: int, extent: float) -> Weights:
-    """Linear interpolation at the intervals' centres; arguments as ``area_weights``."""
-    centre = low + scale * (np.arange(length)[:, None] + 0.5) - 0.5
-    first = np.floor(centre)
-    index = first.astype(np.int32) + np.arange(2, dtype=np.int32)
-    weights = np.concatenate((first + 1 - centre, centre - first), axis=1)
-    weights[(index < 0) | (index >= extent)] = 0
-    index = np.clip(index, 0, math.ceil(extent) - 1)
-    first, end = int(index[0, 0]), int(index[-1, -1]) + 1
-    starts = np.arange(0, index.size + 1, 2, dtype=np.int32)
-    parts = (weights.astype(np.float32).ravel(), (index - first).ravel(), starts)
-    return first, end, csr_array(parts, shape=(length, end - first))
+    return filter_pixels(np.ascontiguousarray(photo.pixels), rows, columns)
