@@ -51,6 +51,27 @@ def only_one(path: Path, refusal: str) -> Iterator[None]:
         lock.close()
 
 
+@contextlib.contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Hold a lock file; waits for the process of this host that has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds a lock file."""
+    try:
+        with open(path) as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def _take(path: Path, refusal: str) -> IO | None:
     """The open, locked file; None where it was replaced meanwhile: try again."""
     lock = open(path, "a+")

@@ -1,5 +1,6 @@
 """Write results/: ``python -m stages.compare``, at any time, on what is finished."""
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -37,29 +38,39 @@ HEADLINE = ("AP", "AP50", "AP75", "AR", "PCK", "error_px")
 """What `dvc metrics show` shows of a cell."""
 
 
-def main(root: Path = Path(".")) -> None:
-    """Write every table and plot of the cells that params.yaml names."""
-    results = collect(root)
+def main(
+    root: Path = Path("."), cells: list[str] | None = None, out: Path | None = None
+) -> None:
+    """Write every table and plot of cells.
+
+    Args:
+        root: the repository's top folder.
+        cells: their keys; all that params.yaml names by default.
+        out: folder to write; ``results`` by default.
+    """
+    out = out or root / "results"
+    results = collect(root, cells)
     for key in results.missing:
         why = "evaluated with other settings" if key in results.stale else "missing"
         print(f"{why}: {key} (dvc repro evaluate@{key})", file=sys.stderr)
     if len(results.missing) == len(results.cells):
         print("no cell is finished: the tables and plots are empty", file=sys.stderr)
     statistics = compute(results)
-    write_frames(results, root / "results")
+    write_frames(results, out)
     claims = judge(read_claims(), results, statistics.samples)
-    write_statistics(statistics.files() | {"claims": claims}, root / "results")
-    write_documents(results, statistics, claims, root / "results")
+    write_statistics(statistics.files() | {"claims": claims}, out)
+    write_documents(results, statistics, claims, out)
     treatments = collect_treatments(results)
-    write_treatments(treatments, root / "results")
-    with new_folder(root / "results" / "plots") as folder, look():
+    write_treatments(treatments, out)
+    with new_folder(out / "plots") as folder, look():
         draw(results, folder)
         draw_treatments(results, treatments, folder)
-    # Imported here, since it needs torch and MMPose, which nothing else here does.
-    from stages.compare.codec_report.report import write_report
+    if not cells:  # of the codecs alone, whatever the cells
+        # Imported here, since it needs torch and MMPose, which nothing else here does.
+        from stages.compare.codec_report.report import write_report
 
-    write_report(results, root / "results" / "codecs")
-    write_page(results, root / "results")
+        write_report(results, out / "codecs")
+    write_page(results, out)
 
 
 def write_frames(results: Results, folder: Path) -> None:
@@ -122,5 +133,16 @@ def draw(results: Results, folder: Path) -> None:
         save_blocks(people, results, blocks(without_boxes), folder)
 
 
+def command_line() -> None:
+    """Write results/, or with --cells and --out the comparison of some cells."""
+    parser = argparse.ArgumentParser(prog="stages.compare", description=__doc__)
+    parser.add_argument("--cells", nargs="+", help="keys (default: all of params.yaml)")
+    parser.add_argument("--out", type=Path, help="folder to write (default: results)")
+    arguments = parser.parse_args()
+    if bool(arguments.cells) != bool(arguments.out):
+        parser.error("--cells and --out go together: results/ is of all cells")
+    main(cells=arguments.cells, out=arguments.out)
+
+
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(command_line)

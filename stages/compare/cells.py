@@ -9,18 +9,21 @@ SETTINGS = ("data", "size", "upscale", "backbone", "method", "schedule", "seed")
 """The settings of a cell that have a column of their own."""
 
 
-def read_cells(path: Path) -> dict[str, dict]:
-    """The ``cells`` of params.yaml: key -> settings.
+def read_cells(path: Path, only: list[str] | None = None) -> dict[str, dict]:
+    """The ``cells`` of params.yaml, or only those of these keys: key -> settings.
 
     Raises:
-        StageError: the file is missing, unreadable or has no cells.
+        StageError: the file is missing, unreadable or has no such cells.
     """
     cells = read_params("cells", path)
     if not cells:
         raise StageError(f"{path} names no cells: write it with python -m stages.plan")
     for key, cell in cells.items():
         _check_names(path, key, cell)
-    return cells
+    unknown = set(only or ()) - cells.keys()
+    if unknown:
+        raise StageError(f"{path} names no cell {', '.join(sorted(unknown))}")
+    return {key: cell for key, cell in cells.items() if not only or key in only}
 
 
 def label_methods(cells: dict[str, dict]) -> dict[str, str]:

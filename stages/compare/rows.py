@@ -57,14 +57,18 @@ class Results:
     stale: list[str]
 
 
-def collect(root: Path = Path(".")) -> Results:
+def collect(root: Path = Path("."), only: list[str] | None = None) -> Results:
     """Read the outputs of the cells that params.yaml names, and of no other.
+
+    Args:
+        root: the repository's top folder.
+        only: keys of the cells wanted; None: all.
 
     Raises:
         StageError: params.yaml or a cell's table is unreadable, or cells that name the
             same data were evaluated on different data.
     """
-    cells = read_cells(root / "params.yaml")
+    cells = read_cells(root / "params.yaml", only)
     labels = label_methods(cells)
     found, stale = {}, []
     for key, cell in cells.items():

@@ -3,7 +3,8 @@
 import argparse
 
 import stages.plan
-from stages.files import PARAMS, new_file, run_stage
+from stages.files import PARAMS, run_stage
+from stages.plan.additions import new_params
 from stages.plan.params import plan, render
 
 
@@ -15,7 +16,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, grid=default")
     overrides = parser.parse_args().overrides
     params = plan(overrides)
-    with new_file(PARAMS) as handle:
+    with new_params() as handle:
         handle.write(render(params))
     print(f"{PARAMS}: {len(params['cells'])} cells")
 

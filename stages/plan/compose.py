@@ -51,6 +51,31 @@ def enumerate_cells(overrides: list[str]) -> tuple[list[dict[str, str]], dict]:
     return cells, OmegaConf.to_container(grid.get("start") or OmegaConf.create())
 
 
+def drop_what_does_not_apply(cells: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Leave out settings that a cell's own choice of method (or the like) lacks.
+
+    So ``method=udp,cal method.loss.offset_weight=0.5,1`` is one cell of udp and two of
+    cal. What no cell has is kept, for Hydra to refuse it by name.
+    """
+    lacking = [{name for name in cell if _lacks(cell, name)} for cell in cells]
+    nowhere = set.intersection(*lacking) if lacking else set()
+    kept = [
+        {name: value for name, value in cell.items() if name not in lacks - nowhere}
+        for cell, lacks in zip(cells, lacking, strict=True)
+    ]
+    return [cell for number, cell in enumerate(kept) if cell not in kept[:number]]
+
+
+def _lacks(choices: dict[str, str], name: str) -> bool:
+    """Whether a cell has no setting of that dotted name."""
+    place, _, last = name.rpartition(".")
+    if not place or name.startswith(("+", "~")):
+        return False
+    groups = {k: value for k, value in choices.items() if "." not in k}
+    settings = OmegaConf.select(compose_cell(groups), place)
+    return not isinstance(settings, DictConfig) or last not in settings
+
+
 def start_choices(choices: dict[str, str], start: dict) -> dict[str, str]:
     """Choices of the cell that another one starts from.
 

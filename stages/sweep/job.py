@@ -1,0 +1,79 @@
+"""One job of a sweep: one cell, brought up to date by DVC. A Hydra application.
+
+``python -m stages.sweep.job sweep=NAME cell=KEY,KEY hydra/launcher=joblib``
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from stages.locks import hold
+from stages.plan.additions import add_to_params
+from stages.processes import end_with_parent
+from stages.sweep.machine import Share, take_share
+from stages.sweep.pipeline import environment
+from stages.sweep.record import Sweep, load_sweep, lock_of, read_ending, write_ending
+
+STOPPED = (-signal.SIGTERM, -signal.SIGUSR2)
+"""Ends of a process that SLURM preempts, or whose time is up."""
+
+
+def run_cell(name: str, key: str, jobs: int | None) -> None:
+    """Bring a cell up to date, and write down how that ended; never raises for it.
+
+    Args:
+        name: of the sweep.
+        key: of the cell.
+        jobs: that run at once on this machine; None: the launcher divides it.
+    """
+    end_with_parent()
+    sweep = load_sweep(name)
+    with take_share(jobs) as share, hold(lock_of(key)):
+        # python -m stages.plan may have written it anew since.
+        add_to_params(sweep.params)
+        sweep.ending(key).unlink(missing_ok=True)
+        print(f"{key}: started ({sweep.log(key)})", flush=True)
+        started = time.time()
+        status = reproduce(sweep, key, share)
+        write_ending(sweep, key, started, status)
+    ending = read_ending(sweep, key)
+    state = f"failed: {ending['error']}" if status else "done"
+    print(f"{key}: {state} ({ending['seconds']:.0f} s)", flush=True)
+
+
+def reproduce(sweep: Sweep, key: str, share: Share) -> int:
+    """Run DVC on the cell, with its output in the log; gives the exit status."""
+    command = [sys.executable, "-m", "stages.sweep.reproduce", *sweep.stages(key)]
+    command += ["--parent", str(os.getpid()), "--cores", *map(str, share.cores)]
+    log = sweep.log(key)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with open(log, "w") as output:
+        status = subprocess.run(
+            command,
+            env=environment() | share.environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ).returncode
+    if status in STOPPED and "SLURM_JOB_ID" in os.environ:
+        # The whole job was told to stop. An ordinary end now would be its last, and
+        # SLURM would not queue it again.
+        time.sleep(600)
+    return status
+
+
+@hydra.main(config_path="../../conf", config_name="sweep", version_base="1.3")
+def main(config: DictConfig) -> None:
+    """Run one cell, as a job of any of Hydra's launchers."""
+    launcher = HydraConfig.get().launcher
+    joblib = launcher._target_.endswith("JoblibLauncher")
+    run_cell(config.sweep, config.cell, launcher.n_jobs if joblib else None)
+
+
+if __name__ == "__main__":
+    main()

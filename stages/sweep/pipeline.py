@@ -1,0 +1,77 @@
+"""What a sweep asks of DVC: what has changed, and to make it."""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from stages.files import StageError
+from stages.sweep.record import Sweep
+
+
+def dvc(*arguments: str, **options) -> subprocess.CompletedProcess:
+    """Run DVC, which waits where another one reads or writes its files."""
+    command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
+    return subprocess.run(command, env=environment(), text=True, **options)
+
+
+def environment() -> dict[str, str]:
+    """The stages' ``python`` is the one that runs this."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return os.environ | {"PATH": path}
+
+
+def changed_stages(targets: Iterable[str] = ()) -> set[str]:
+    """Names of the stages that DVC would run for these ones; of all, without targets.
+
+    Raises:
+        StageError: DVC cannot say.
+    """
+    targets = list(targets)
+    with_deps = ["--with-deps"] if targets else []
+    done = dvc("status", "--json", *with_deps, *targets, capture_output=True)
+    if done.returncode:
+        raise StageError(f"dvc status failed: {done.stderr.strip()}")
+    return set(json.loads(done.stdout))
+
+
+def changed_cells(sweep: Sweep) -> set[str]:
+    """Names of the stages that DVC would run for the cells of a sweep."""
+    return changed_stages(itertools.chain(*map(sweep.stages, sweep.cells)))
+
+
+def make_shared(sweep: Sweep) -> list[str]:
+    """Bring up to date what cells share; gives the cells that are not up to date.
+
+    Where a shared stage fails, the cells that need it fail too, and the others do not.
+
+    Raises:
+        StageError: DVC cannot say what has changed.
+    """
+    own = set(itertools.chain(*map(sweep.stages, sweep.cells)))
+    made: set[str] = set()
+    while True:
+        changed = changed_cells(sweep)
+        shared = changed - own
+        if not shared - made:  # DVC names what a change reaches only once it is made
+            return [key for key in sweep.cells if changed & set(sweep.stages(key))]
+        if dvc("repro", "--keep-going", *sorted(shared)).returncode:
+            print("a shared stage failed (see above)", file=sys.stderr)
+        made |= shared
+
+
+def compare(name: str, keys: list[str]) -> bool:
+    """Compare these cells in results/sweeps/; says whether that succeeded."""
+    out = Path("results/sweeps") / name
+    command = [sys.executable, "-m", "stages.compare", "--out", str(out)]
+    done = subprocess.run([*command, "--cells", *keys], env=environment())
+    return done.returncode == 0
+
+
+def compare_all() -> None:
+    """Bring results/ up to date where no other stage is left to run."""
+    if changed_stages() == {"compare"}:
+        dvc("repro", "--single-item", "compare")
