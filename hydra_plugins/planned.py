@@ -9,7 +9,7 @@ import functools
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from stages.plan import plan
-from stages.plan.additions import read_params
+from stages.plan.additions import read_whole_params
 
 
 def planned(overrides: ListConfig, section: str) -> DictConfig:
@@ -24,7 +24,7 @@ def _plan(overrides: tuple[str, ...]) -> dict:
 
 def current_plan() -> ListConfig:
     """The plan of params.yaml."""
-    return OmegaConf.create(read_params().get("plan", []))
+    return OmegaConf.create(read_whole_params().get("plan", []))
 
 
 OmegaConf.register_new_resolver("planned", planned, replace=True)

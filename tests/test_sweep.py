@@ -27,6 +27,7 @@ from stages.sweep.record import (
     lock_of,
     name_sweep,
     write_ending,
+    write_start,
 )
 from stages.sweep.table import clock, list_rows, render, time_left
 
@@ -211,6 +212,7 @@ def test_the_state_of_each_cell(folder):
     udp, cal, dark, msra, rle = this.cells
     changed = {f"train@{key}" for key in (cal, dark, rle)} | {f"evaluate@{msra}"}
     for key in (udp, cal, dark, rle):
+        write_start(this, key)
         this.log(key).parent.mkdir(parents=True, exist_ok=True)
         this.log(key).write_text(
             "cache none\nepoch 3/14  loss 0.1  val PCK 1.0 %  2.0 s, 01:00:22 left\n"
@@ -246,6 +248,21 @@ def test_the_sweep_started_last_is_shown(folder):
     assert load_sweep("some").cells.keys() == {UDP}
     with pytest.raises(StageError, match="no sweep other; there are: some"):
         load_sweep("other")
+
+
+@pytest.mark.parametrize(
+    ("squeue", "state"), [("echo 7 main", "missing"), ("exit 1", "failed")]
+)
+def test_a_job_that_slurm_has_queued_again(squeue, state, folder, monkeypatch):
+    (folder / "squeue").write_text(f"#!/bin/sh\n{squeue}\n")
+    (folder / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    this = sweep_of()
+    write_start(this, UDP)
+    (row,) = list_rows(this, {f"train@{UDP}"})
+    assert row.state == state
+    assert ("queued again by SLURM (job 7)" in row.says) == (state == "missing")
 
 
 def test_last_words(tmp_path):

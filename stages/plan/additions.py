@@ -9,6 +9,7 @@ import yaml
 from stages.files import PARAMS, StageError, new_file
 from stages.locks import hold
 from stages.plan.params import render
+from stages.settings import REPLAN, load_yaml
 
 LOCK = Path(".work/params.lock")
 
@@ -33,14 +34,14 @@ def add_to_params(added: dict) -> None:
             these names, which cells of its own depend on.
     """
     with hold(LOCK):
-        params = read_params() or added
+        params = read_whole_params() or added
         merged = merge(params, added)
         if merged != params or not PARAMS.exists():
             with new_file(PARAMS) as handle:
                 handle.write(render(merged))
 
 
-def read_params() -> dict:
+def read_whole_params() -> dict:
     """params.yaml as it is; empty where there is none.
 
     Raises:
@@ -49,13 +50,12 @@ def read_params() -> dict:
     if not PARAMS.exists():
         return {}
     try:
-        params = yaml.load(PARAMS.read_text(), yaml.CSafeLoader)  # 3 times as fast
-    except yaml.YAMLError as error:
-        raise StageError(f"{PARAMS} is not valid YAML: {error}") from None
-    if not isinstance(params, dict) or not {"plan", "cells"} <= params.keys():
-        raise StageError(
-            f"{PARAMS}: expected what python -m stages.plan writes; run it again"
-        )
+        params = load_yaml(PARAMS)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise StageError(f"{PARAMS} is not valid YAML: {error}; {REPLAN}") from None
+    sections = params if isinstance(params, dict) else {}
+    if not isinstance(sections.get("plan"), list) or "cells" not in sections:
+        raise StageError(f"{PARAMS} is not what python -m stages.plan writes; {REPLAN}")
     return params
 
 

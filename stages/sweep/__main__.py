@@ -16,6 +16,7 @@ from stages.files import StageError
 from stages.locks import hold
 from stages.plan import plan
 from stages.plan.additions import add_to_params
+from stages.plan.compose import GRIDS
 from stages.sweep.launch import check_launcher, is_hydras, launch
 from stages.sweep.pipeline import changed_cells, compare, compare_all, make_shared
 from stages.sweep.record import LOCKS, Sweep, load_sweep, name_sweep
@@ -48,8 +49,8 @@ def sweep(overrides: list[str], name: str | None) -> bool:
 
 def plan_cells(overrides: list[str]) -> dict:
     """Compose the cells; without a grid, they are what the overrides say."""
-    names = {override.lstrip("+").partition("=")[0] for override in overrides}
-    single = [] if names & {"grid", "experiment"} else ["grid=single"]
+    names = {override.partition("=")[0] for override in overrides}
+    single = [] if names & set(GRIDS) else ["grid=single"]
     return plan([*single, *overrides])
 
 

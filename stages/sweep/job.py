@@ -13,12 +13,20 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from stages import PARENT
 from stages.locks import hold
 from stages.plan.additions import add_to_params
 from stages.processes import end_with_parent
 from stages.sweep.machine import Share, take_share
 from stages.sweep.pipeline import environment
-from stages.sweep.record import Sweep, load_sweep, lock_of, read_ending, write_ending
+from stages.sweep.record import (
+    Sweep,
+    load_sweep,
+    lock_of,
+    read,
+    write_ending,
+    write_start,
+)
 
 STOPPED = (-signal.SIGTERM, -signal.SIGUSR2)
 """Ends of a process that SLURM preempts, or whose time is up."""
@@ -32,17 +40,17 @@ def run_cell(name: str, key: str, jobs: int | None) -> None:
         key: of the cell.
         jobs: that run at once on this machine; None: the launcher divides it.
     """
-    end_with_parent()
+    end_with_parent(PARENT)
     sweep = load_sweep(name)
     with take_share(jobs) as share, hold(lock_of(key)):
         # python -m stages.plan may have written it anew since.
         add_to_params(sweep.params)
-        sweep.ending(key).unlink(missing_ok=True)
+        write_start(sweep, key)
         print(f"{key}: started ({sweep.log(key)})", flush=True)
         started = time.time()
         status = reproduce(sweep, key, share)
         write_ending(sweep, key, started, status)
-    ending = read_ending(sweep, key)
+    ending = read(sweep.ending(key))
     state = f"failed: {ending['error']}" if status else "done"
     print(f"{key}: {state} ({ending['seconds']:.0f} s)", flush=True)
 

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
@@ -13,10 +12,8 @@ from stages.files import StageError
 from stages.plan import CONF
 from stages.plan.params import said
 from stages.sweep.pipeline import environment
-from stages.sweep.record import SWEEPS, Sweep, last_words
-
-POLL = 5
-"""Seconds between questions to SLURM."""
+from stages.sweep.record import Sweep
+from stages.sweep.slurm import launch_on_slurm
 
 
 def is_hydras(override: str) -> bool:
@@ -42,8 +39,8 @@ def launch(sweep: Sweep, keys: list[str], overrides: list[str]) -> None:
     """Run a job for each of these cells; those that others start from go first."""
     slurm = "SlurmLauncher" in check_launcher(sweep.name, overrides)._target_
     for key in keys:
-        sweep.log(key).unlink(missing_ok=True)
-        sweep.ending(key).unlink(missing_ok=True)
+        for record in (sweep.log(key), sweep.start(key), sweep.ending(key)):
+            record.unlink(missing_ok=True)
     for wave in order(sweep.cells, keys):
         command = [sys.executable, "-m", "stages.sweep.job", f"sweep={sweep.name}"]
         command += [f"cell={','.join(wave)}", *overrides]
@@ -64,34 +61,3 @@ def order(cells: dict[str, dict], keys: list[str]) -> list[list[str]]:
         waves.append(wave)
         left = [key for key in left if key not in wave]
     return waves
-
-
-def launch_on_slurm(name: str, command: list[str]) -> None:
-    """Submit jobs, and wait until SLURM has none of the sweep's any more.
-
-    The launcher itself stops waiting at the first job that was killed, and where the
-    cluster keeps no accounts it says so all the time and sees no such end at all.
-    """
-    folder = SWEEPS / name / "jobs" / ".submitit"
-    started, submitted = time.time(), False
-    log = SWEEPS / name / "launcher.log"
-    with open(log, "w") as output:
-        process = subprocess.Popen(
-            command, env=environment(), stdout=output, stderr=subprocess.STDOUT
-        )
-    while submitted and queued(name) or not submitted and process.poll() is None:
-        time.sleep(POLL)
-        files = folder.glob("*/*_submitted.pkl")
-        submitted = any(file.stat().st_mtime >= started for file in files)
-    if not submitted:
-        print(f"SLURM took no job: {last_words(log)} ({log})", file=sys.stderr)
-    elif process.poll() is None:
-        process.terminate()
-    process.wait()
-
-
-def queued(name: str) -> bool:
-    """Whether SLURM has a job of that name, running or waiting."""
-    command = ["squeue", "--me", "--noheader", "--name", name]
-    found = subprocess.run(command, capture_output=True, text=True)
-    return found.returncode != 0 or bool(found.stdout.strip())

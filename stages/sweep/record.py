@@ -1,6 +1,8 @@
 """The files of a sweep: what it consists of, what its jobs said and how they ended."""
 
 import json
+import os
+import platform
 import re
 import time
 from dataclasses import dataclass
@@ -44,6 +46,10 @@ class Sweep:
         """What the job of a cell printed."""
         return SWEEPS / self.name / "logs" / f"{key}.log"
 
+    def start(self, key: str) -> Path:
+        """Where the last job of a cell has started."""
+        return SWEEPS / self.name / "starts" / f"{key}.json"
+
     def ending(self, key: str) -> Path:
         """How the last job of a cell ended; there is none while it runs."""
         return SWEEPS / self.name / "endings" / f"{key}.json"
@@ -81,6 +87,13 @@ def lock_of(key: str) -> Path:
     return LOCKS / f"{key}.lock"
 
 
+def write_start(sweep: Sweep, key: str) -> None:
+    """Write down that a job has started: in SLURM, which one."""
+    sweep.ending(key).unlink(missing_ok=True)
+    job = os.environ.get("SLURM_JOB_ID")
+    write_json(sweep.start(key), {"slurm": job, "host": platform.node()})
+
+
 def write_ending(sweep: Sweep, key: str, started: float, status: int) -> None:
     """Write down how a job ended: exit status, seconds and what its log says of it."""
     error = "" if status == 0 else last_words(sweep.log(key))
@@ -89,10 +102,10 @@ def write_ending(sweep: Sweep, key: str, started: float, status: int) -> None:
     write_json(sweep.ending(key), ending)
 
 
-def read_ending(sweep: Sweep, key: str) -> dict | None:
-    """How the last job of a cell ended; None: there was none, or it was killed."""
+def read(record: Path) -> dict | None:
+    """What was written down; None: nothing."""
     try:
-        return json.loads(sweep.ending(key).read_text())
+        return json.loads(record.read_text())
     except FileNotFoundError:
         return None
 

@@ -6,12 +6,14 @@ from pathlib import Path
 from statistics import mean
 
 from stages.locks import is_held
-from stages.sweep.record import Sweep, lock_of, read_ending
+from stages.sweep.record import Sweep, lock_of, read
+from stages.sweep.slurm import ask_queue
 
 STATES = ("done", "running", "failed", "missing")
 LEFT = re.compile(r"epoch (\d+/\d+).* (\d+):(\d\d):(\d\d) left")
 """What training says after each epoch."""
-KILLED = "ended without a word: killed, or its machine went down; call the sweep again"
+KILLED = "ended without a word on {host}: killed, or the machine went down"
+QUEUED = "queued again by SLURM (job {slurm}); will go on from its last saved state"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def list_rows(sweep: Sweep, changed: set[str]) -> list[Row]:
         sweep: its record.
         changed: stages that DVC would run.
     """
-    endings = {key: read_ending(sweep, key) for key in sweep.cells}
+    endings = {key: read(sweep.ending(key)) for key in sweep.cells}
     took = {key: e["seconds"] for key, e in endings.items() if e and not e["status"]}
     rows = []
     for key in sweep.cells:
@@ -49,11 +51,18 @@ def list_rows(sweep: Sweep, changed: set[str]) -> list[Row]:
         elif endings[key] and endings[key]["status"]:
             ending = endings[key]
             rows.append(Row(key, "failed", ending["seconds"], ending["error"]))
-        elif endings[key] is None and sweep.log(key).exists():
-            rows.append(Row(key, "failed", None, KILLED))
+        elif endings[key] is None and (start := read(sweep.start(key))):
+            rows.append(_unfinished(key, start))
         else:
             rows.append(Row(key, "missing", _expect(sweep.cells, key, took)))
     return rows
+
+
+def _unfinished(key: str, start: dict) -> Row:
+    """A job that has started, does not live and has not said how it ended."""
+    if start["slurm"] and ask_queue("--jobs", start["slurm"]):
+        return Row(key, "missing", None, QUEUED.format(**start))
+    return Row(key, "failed", None, KILLED.format(**start))
 
 
 def _running(sweep: Sweep, key: str) -> Row:
