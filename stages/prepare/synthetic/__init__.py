@@ -4,14 +4,16 @@ Every image is a pure function of (settings, split, index), drawn from its own P
 stream, so that neither the number of workers nor the order of work changes a byte.
 """
 
+import os
 from pathlib import Path
 
 import cv2
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, parallel_config
 from tqdm import tqdm
 
 from stages.files import StageError, write_json
+from stages.processes import end_with_parent
 
 from .annotations import CATEGORY, MIN_AREA, MIN_SEEN, annotate, masks
 from .imaging import develop, look, paint
@@ -93,7 +95,9 @@ def write_split(settings: dict, split: str, folder: Path, jobs: int) -> None:
     images.mkdir(parents=True, exist_ok=True)
     chunks = [range(i, min(i + CHUNK, count)) for i in range(0, count, CHUNK)]
     work = (delayed(_write_images)(settings, split, chunk, images) for chunk in chunks)
-    done = Parallel(n_jobs=jobs, return_as="generator")(work)
+    mortal = {"initializer": end_with_parent, "initargs": (os.getpid(),)}
+    with parallel_config(backend="loky", **mortal):
+        done = Parallel(n_jobs=jobs, return_as="generator")(work)
     progress = tqdm(done, f"render {split}", len(chunks), disable=None, unit="chunk")
     entries = [entry for chunk in progress for entry in chunk]
     write_json(Path(folder, "annotations", f"{split}.json"), _coco(entries))
