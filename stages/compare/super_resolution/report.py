@@ -25,7 +25,7 @@ def write_treatments(rows: pd.DataFrame, folder: Path) -> None:
     """
     summary = summarise_treatments(rows)
     with new_file(folder / "super_resolution.csv") as handle:
-        summary.round(4).to_csv(handle, index=False, lineterminator="\n")
+        summary.round(6).to_csv(handle, index=False, lineterminator="\n")
     parts = ["# Ways to read a small person\n"]
     for group, tables in build_tables(summary).items():
         parts.append(f"## {name_group(group)}\n")
