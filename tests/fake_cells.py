@@ -189,6 +189,26 @@ def write_predictions(root: Path, key: str, cell: dict) -> None:
     )
 
 
+def write_maps(root: Path, key: str, cell: dict, persons: int = 2) -> None:
+    """maps.npz: Gaussians around the true cells; offsets of cal that lead there."""
+    width, height = (side // 4 for side in parse_size(cell["size"]))
+    draw = _generator(key)
+    truth = draw.uniform(2, [width - 3, height - 3], (persons, 17, 2))
+    y, x = np.mgrid[0:height, 0:width]
+    offsets = truth[..., None, None] - np.stack([x, y])
+    maps = {"heatmaps": np.exp(-(offsets**2).sum(2) / 2).astype(np.float16)}
+    if cell["method"] == "cal":
+        maps["offsets"] = offsets.astype(np.float32)
+    np.savez(
+        root / "results" / "cells" / key / "maps.npz",
+        annotation_id=np.arange(100, 100 + persons),
+        visible=np.full((persons, 17), 2),
+        truth=truth,
+        decoded=truth + draw.normal(0, 0.3, truth.shape),
+        **maps,
+    )
+
+
 def _generator(key: str) -> np.random.Generator:
     return np.random.default_rng(list(key.encode()))
 

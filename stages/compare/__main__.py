@@ -110,7 +110,8 @@ def write_documents(
     results: Results, statistics: Statistics, claims: pd.DataFrame, folder: Path
 ) -> None:
     """comparison.md and comparison.tex."""
-    tables = build_tables(results)
+    tested = statistics.differences if len(statistics.differences) else None
+    tables = build_tables(results, tested)
     for block, of_block in tables.items():
         of_block += uncertainty_tables(results, statistics, block)
     with new_file(folder / "comparison.md") as handle:

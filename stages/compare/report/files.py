@@ -8,7 +8,7 @@ from stages.compare.rows import BLOCK, read_csv
 
 CELL = ["key", "decoder", "boxes"]
 COLUMNS = {
-    "statistics": [*CELL, "metric", "value", "low", "high", "persons", "images"],
+    "intervals": [*BLOCK, "size", "label", "decoder", "metric", "low", "high"],
     "differences": [
         *BLOCK, "size", "metric", "a", "decoder_a", "b", "decoder_b", "difference",
         "low", "high", "p", "p_corrected", "seeds", "seed_spread", "single_seed",
@@ -23,8 +23,8 @@ COLUMNS = {
     ],
     "cost": ["key", "parameters", "gmacs", "network_ms", "decode_ms", "train_s"],
     "claims": [
-        "claim", "title", "statement", "source", "verdict", "effect", "low", "high",
-        "p", "seeds", "cells", "missing", "command",
+        "claim", "title", "statement", "source", "setting", "verdict", "metric",
+        "effect", "low", "high", "p", "seeds", "cells", "missing", "command",
     ],
     "convergence": ["key", "label", "level", "epoch", "trained_s"],
     "codecs/oracle": ["codec", "implementation", "size", "mean_px", "p99_px"],
@@ -33,8 +33,8 @@ COLUMNS = {
 """What is read of each: ``results/<name>.csv``."""
 
 WORDS = (
-    "metric a b decoder_a decoder_b keypoint kind claim title statement source verdict "
-    "cells missing command codec implementation label"
+    "metric a b decoder_a decoder_b keypoint kind claim title statement source setting "
+    "verdict cells missing command codec implementation label"
 ).split()
 FLAGS = ("same_checkpoint", "single_seed")
 

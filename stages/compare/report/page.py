@@ -43,7 +43,8 @@ def render(material: Material) -> str:
         reason = _lacks(section, material)
         panel = None if reason else section.make(material)
         if panel and (panel.tables or panel.figures):
-            shown.append((section.title, panel, swatches(panel.legend, styles)))
+            legend = swatches(panel.legend, styles, section.title)
+            shown.append((section.title, panel, legend))
         else:
             absent.append((section.title, reason or "no finished cell has figures"))
     environment = Environment(

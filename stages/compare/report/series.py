@@ -43,11 +43,7 @@ class Series:
 
 
 def own_series(material: Material, block: tuple) -> Series:
-    """Collect a block's own decoders, with the intervals where there are any.
-
-    The interval of a mean over seeds has the means of the seeds' bounds: images are
-    resampled within each seed, and the seeds share their images.
-    """
+    """Collect a block's own decoders, with the intervals where there are any."""
     results = material.results
     rows = of_block(results.rows[results.rows["own_decoder"]], block)
     summary = summarise(rows)
@@ -94,14 +90,14 @@ def averaged(material: Material, name: str, by: list[str]) -> pd.DataFrame:
 
 
 def _bounds(material: Material, rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean bounds by label and size: ``<metric>_low`` and ``<metric>_high``."""
+    """Bounds by label and size: ``<metric>_low`` and ``<metric>_high``."""
     columns = [f"{m.column}_{side}" for m in QUALITY for side in ("low", "high")]
-    statistics = material.files.get("statistics")
-    if statistics is None:
+    intervals = material.files.get("intervals")
+    if intervals is None:
         index = pd.MultiIndex.from_tuples([], names=["label", "size"])
         return pd.DataFrame(columns=columns, index=index, dtype=float)
-    named = rows[["key", "decoder", "boxes", "label", "size"]]
-    known = named.merge(statistics, on=["key", "decoder", "boxes"])
+    named = rows[[*BLOCK, "size", "label", "decoder"]].drop_duplicates()
+    known = named.merge(intervals, on=[*BLOCK, "size", "label", "decoder"])
     wide = known.pivot_table(
         index=["label", "size"], columns="metric", values=["low", "high"]
     )

@@ -37,7 +37,7 @@ class Statistics:
         keypoints, sizes: the own decoder's figures by keypoint, by a person's size.
         error_kinds, calibration: of the own decoder in ground-truth boxes.
         cost: a row per cell.
-        intervals: of the means over seeds, for tables; not a file of its own.
+        intervals: of the means over seeds.
         samples: every measured decoder.
     """
 
@@ -53,11 +53,10 @@ class Statistics:
 
     def files(self) -> dict[str, pd.DataFrame]:
         """The frames that are written, by name."""
-        inner = ("intervals", "samples")
         return {
             field.name: getattr(self, field.name).round(6)
             for field in fields(self)
-            if field.name not in inner
+            if field.name != "samples"
         }
 
 

@@ -14,17 +14,21 @@ from stages.compare.report.model import (
     probability,
 )
 
-COLUMNS = ["claim", "verdict", "effect", "p", "seeds", "source", "missing"]
+COLUMNS = [
+    "claim", "verdict", "effect", "p", "seeds", "cells of", "source", "missing",
+]  # fmt: skip
+NOTE = (
+    "A verdict is of the cells at hand alone; it needs a corrected p below 0.05, "
+    "and two seeds that agree unless one checkpoint is decoded. Small print: the "
+    "95 % interval of an effect, and the command that runs what is missing."
+)
 
 
 def claims(material: Material) -> Panel:
     """A row per claim; what is missing is told with the command that runs it."""
     rows = [_row(row, material) for row in material.files["claims"].itertuples()]
-    text = [
-        "A verdict is of the cells at hand only; below the effect its 95 % interval."
-    ]
     table = Table("Claims", COLUMNS, rows, names=2)
-    return Panel(text=text, tables=[table], sources=["claims.csv"])
+    return Panel(text=[NOTE], tables=[table], sources=["claims.csv"])
 
 
 def _row(row, material: Material) -> Row:
@@ -38,11 +42,19 @@ def _row(row, material: Material) -> Row:
         [
             Entry(row.title, row.title, note=row.statement),
             name(verdict, style=style),
-            number(row.effect, "+.2f", note=between),
+            _effect(row, between),
             probability(row.p),
             number(row.seeds, ".0f") if not pd.isna(row.seeds) else name(""),
+            name(row.setting),
             name(row.source),
             missing,
         ],
         keys,
     )
+
+
+def _effect(row, between: str) -> Entry:
+    """With the metric's name, for claims speak of different ones."""
+    if pd.isna(row.effect):
+        return number(row.effect)
+    return Entry(f"{row.effect:+.2f} {row.metric}", float(row.effect), note=between)

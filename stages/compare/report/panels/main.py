@@ -22,12 +22,8 @@ from stages.compare.report.panels.common import each_block, figure
 from stages.compare.report.series import Series, own_series
 from stages.compare.significance import Standing
 
-SHOWN = (
-    "AP", "AP50", "AP75", "AR", "PCK", "error_px", "parameters", "gmacs",
-    "persons_per_s",
-)  # fmt: skip
-SHOWN_METRICS = tuple(metric for metric in METRICS if metric.column in SHOWN)
-COLUMNS = ["method", "size", *(m.label for m in SHOWN_METRICS), "seeds", "decoder"]
+LEFT_OUT = ("APM", "APL", "error_percent")
+"""By the person's size there is a section, and a plot of the relative error."""
 PLOTS = {
     "AP": "AP (%)",
     "kept": "share of the AP at {largest} (%)",
@@ -44,10 +40,10 @@ NOTE = (
 
 def main_table(material: Material) -> Panel:
     """Every method at every size, sortable."""
-    panel = Panel(sources=["metrics.csv", "statistics.csv"], text=[NOTE])
+    panel = Panel(sources=["metrics.csv", "intervals.csv"], text=[NOTE])
     for block, caption in each_block(material):
         series = own_series(material, block)
-        panel.tables.append(Table(caption, COLUMNS, [*_rows(series)], names=2))
+        panel.tables.append(_table(series, caption))
         if series.rows["label"].nunique() > 1:
             present = set(series.rows["label"])
             panel.legend.extend(label for label in series.labels if label in present)
@@ -75,20 +71,30 @@ def _kept(series: Series) -> pd.Series:
     return 100 * series.rows["AP"] / series.rows["label"].map(largest)
 
 
-def _rows(series: Series) -> Iterator[Row]:
+def _table(series: Series, caption: str) -> Table:
+    """The metrics that are defined for these data."""
+    shown = [m for m in METRICS if m.column not in LEFT_OUT]
+    shown = [m for m in shown if series.rows[m.column].notna().any()]
+    columns = ["method", "size", *(m.label for m in shown), "seeds", "decoder"]
+    return Table(caption, columns, [*_rows(series, shown)], names=2)
+
+
+def _rows(series: Series, shown: list[Metric]) -> Iterator[Row]:
     """Measured rows size by size, then what was published of their methods."""
     cited = matching(read_published(), series.rows)
     for size in series.sizes:
-        standings = {m.column: series.standing(size, m) for m in SHOWN_METRICS}
+        standings = {m.column: series.standing(size, m) for m in shown}
         for _, row in series.of_size(size).iterrows():
-            yield Row(_measured(row, standings), row["keys"])
+            yield Row(_measured(row, shown, standings), row["keys"])
         for _, row in cited[cited["size"] == size].iterrows():
-            yield Row(_published(row), style="published")
+            yield Row(_published(row, shown), style="published")
 
 
-def _measured(row: pd.Series, standings: dict[str, Standing]) -> list[Entry]:
+def _measured(
+    row: pd.Series, shown: list[Metric], standings: dict[str, Standing]
+) -> list[Entry]:
     entries = [name(row["label"]), _size(row)]
-    for metric in SHOWN_METRICS:
+    for metric in shown:
         bold = metric.spread and row["label"] in standings[metric.column].bold
         entries.append(_figure(metric, row, bold))
     return [*entries, number(row["seeds"], "d"), name(row["decoder"])]
@@ -106,9 +112,9 @@ def _figure(metric: Metric, row: pd.Series, bold: bool) -> Entry:
     )
 
 
-def _published(row: pd.Series) -> list[Entry]:
+def _published(row: pd.Series, shown: list[Metric]) -> list[Entry]:
     entries = [name(row["label"]), _size(row)]
-    for metric in SHOWN_METRICS:
+    for metric in shown:
         value = row.get(metric.column, float("nan"))
         entries.append(number(value, metric.format))
     return [*entries, name(""), name("")]
