@@ -15,6 +15,7 @@ would otherwise mostly fall into imports. Under dvc they are processes as usual.
 """
 
 import argparse
+import atexit
 import contextlib
 import hashlib
 import json
@@ -27,6 +28,7 @@ import signal
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +36,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from joblib.externals.loky import process_executor
 
 import stages.files
 from stages.compare.__main__ import main as compare
@@ -206,12 +209,18 @@ def run_dvc(running: Running, *arguments: str) -> None:
 
 def run_forked(running: Running, stage: str, *arguments: str) -> None:
     """Run a stage's main function, with a small report on codecs in compare."""
+    weakref.finalize._registry.clear()  # what the parent cleans up itself
     running.enter()
     sys.argv = [stage, *arguments]
     stages.files.PARENT = os.getppid()
     tempfile.tempdir = None
     shrink_codec_report(pytest.MonkeyPatch())
-    run_stage(MAINS[stage])
+    try:
+        run_stage(MAINS[stage])
+    finally:
+        # What an interpreter's end does, but not a fork's.
+        process_executor._python_exit()
+        atexit._run_exitfuncs()
 
 
 def wait_for_moment(
