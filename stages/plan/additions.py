@@ -70,7 +70,8 @@ def merge(params: dict, added: dict) -> dict:
     known = [params["plan"], *params.get("sweeps", [])]
     sweeps = known[1:] + ([] if added["plan"] in known else [added["plan"]])
     merged = {"plan": params["plan"]} | ({"sweeps": sweeps} if sweeps else {})
-    for section in added.keys() - {"plan", "cells"} if others else ():
+    shared = added.keys() - {"plan", "cells", "transfers"}
+    for section in shared if others else ():
         for name, settings in added[section].items():
             before = params.get(section, {}).get(name, settings)
             if before != settings:
