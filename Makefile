@@ -1,6 +1,7 @@
 # make repro: set up, then the whole comparison on built-in synthetic people -> results/
 # make repro COCO_DIR=<folder>: the same on your own folder in COCO format
 # make test: set up, then the tests. make lint: ruff.
+# make test-slurm: the tests that need a SLURM, on one of Debian's packages (as root).
 # make bench [DATA=<folder>]: speed beside stock MMPose -> benchmarks/results/
 
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
@@ -11,7 +12,7 @@ REQUIREMENTS = requirements.in requirements.lock requirements-nodeps.txt
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 SHELL = /bin/bash
 
-.PHONY: setup repro test test-all bench lint
+.PHONY: setup repro test test-all test-slurm bench lint
 
 setup: .venv/complete
 
@@ -34,6 +35,10 @@ test: setup
 
 test-all: setup
 	python -m pytest -m ''
+
+test-slurm: setup
+	tests/slurm/one_node.sh install
+	python -m pytest -m '' tests/test_slurm.py
 
 bench: setup
 ifndef DATA

@@ -1,6 +1,6 @@
 """One job of a sweep: one cell, brought up to date by DVC. A Hydra application.
 
-``python -m stages.sweep.job sweep=NAME cell=KEY,KEY hydra/launcher=joblib``
+``python -m stages.sweep.job sweep=NAME cell=KEY,KEY hydra/launcher=local``
 """
 
 import os
@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from typing import IO
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from stages import PARENT
+from stages.errors import StageError
 from stages.locks import hold
 from stages.plan.additions import add_to_params
 from stages.processes import end_with_parent
@@ -43,31 +45,39 @@ def run_cell(name: str, key: str, jobs: int | None) -> None:
     end_with_parent(PARENT)
     sweep = load_sweep(name)
     with take_share(jobs) as share, hold(lock_of(key)):
-        # python -m stages.plan may have written it anew since.
-        add_to_params(sweep.params)
         write_start(sweep, key)
         print(f"{key}: started ({sweep.log(key)})", flush=True)
         started = time.time()
-        status = reproduce(sweep, key, share)
+        with new_log(sweep, key) as log:
+            try:
+                # python -m stages.plan may have written it anew since.
+                add_to_params(sweep.params)
+                status = reproduce(sweep.stages(key), share, log)
+            except StageError as error:
+                status = 1
+                log.write(f"error: {error}\n")
         write_ending(sweep, key, started, status)
     ending = read(sweep.ending(key))
     state = f"failed: {ending['error']}" if status else "done"
     print(f"{key}: {state} ({ending['seconds']:.0f} s)", flush=True)
 
 
-def reproduce(sweep: Sweep, key: str, share: Share) -> int:
-    """Run DVC on the cell, with its output in the log; gives the exit status."""
-    command = [sys.executable, "-m", "stages.sweep.reproduce", *sweep.stages(key)]
+def new_log(sweep: Sweep, key: str) -> IO:
+    """Open what a cell's job prints."""
+    sweep.log(key).parent.mkdir(parents=True, exist_ok=True)
+    return open(sweep.log(key), "w")
+
+
+def reproduce(stages: list[str], share: Share, log: IO) -> int:
+    """Run DVC on a cell's stages, which print to the log; gives the exit status."""
+    command = [sys.executable, "-m", "stages.sweep.reproduce", *stages]
     command += ["--parent", str(os.getpid()), "--cores", *map(str, share.cores)]
-    log = sweep.log(key)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "w") as output:
-        status = subprocess.run(
-            command,
-            env=environment() | share.environment,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        ).returncode
+    status = subprocess.run(
+        command,
+        env=environment() | share.environment,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+    ).returncode
     if status in STOPPED and "SLURM_JOB_ID" in os.environ:
         # The whole job was told to stop. An ordinary end now would be its last, and
         # SLURM would not queue it again.
