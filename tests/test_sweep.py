@@ -16,7 +16,7 @@ from stages.files import StageError
 from stages.locks import hold, is_held
 from stages.plan import CONF, plan
 from stages.plan.additions import add_to_params
-from stages.sweep import job
+from stages.sweep import cell
 from stages.sweep.__main__ import plan_cells
 from stages.sweep.launch import check_launcher, is_hydras, order
 from stages.sweep.machine import divide, list_gpus, take_share
@@ -247,8 +247,8 @@ def test_a_cell_that_is_trained_by_hand_is_running(folder):
 def test_what_keeps_a_job_from_starting_is_in_the_table(folder, monkeypatch):
     this = sweep_of()
     Path("params.yaml").write_text("plan: 1\n")
-    monkeypatch.setattr(job, "end_with_parent", lambda parent: None)
-    job.run_cell("some", UDP, 1)
+    monkeypatch.setattr(cell, "end_with_parent", lambda parent: None)
+    cell.run_cell("some", UDP, 1)
     (row,) = list_rows(this, {f"train@{UDP}"})
     assert row.state == "failed"
     assert row.says.startswith("params.yaml is not what python -m stages.plan writes")
