@@ -91,11 +91,10 @@ def _loses_least(series: Series) -> str:
 def _doubts(series: Series) -> str:
     """What the reader must not take for shown."""
     doubts = []
-    seeds = int(series.rows["seeds"].min())
-    if seeds == 1:
-        doubts.append(
-            "one seed each: another training of the same method could change the order"
-        )
+    single = series.rows["seeds"] == 1
+    if single.any():
+        which = "one seed each" if single.all() else "some with one seed alone"
+        doubts.append(f"{which}: another training could change the order")
     if series.rows["AP_low"].isna().all():
         doubts.append("no interval was computed")
     elif series.tested is not None:
