@@ -131,7 +131,7 @@ def draw(results: Results, folder: Path) -> None:
     save_blocks(decoders, results, blocks(results.rows), folder)
     save_blocks(pareto, results, blocks(results.rows), folder)
     for people in (predictions, worst, peaks):
-        save_blocks(people, results, blocks(without_boxes), folder)
+        save_blocks(people, results, blocks(without_boxes), folder, photos=True)
 
 
 def command_line() -> None:

@@ -69,14 +69,22 @@ def empty_figure(message: str) -> Figure:
     return figure
 
 
-def save(figure: Figure, folder: Path, stem: str) -> None:
-    """Write PNG and SVG that are the same, byte for byte, whenever they are drawn."""
+def save(figure: Figure, folder: Path, stem: str, photos: bool = False) -> None:
+    """Write PNG and SVG that are the same, byte for byte, whenever they are drawn.
+
+    Photos gain nothing from SVG, which holds each as a text of its own.
+    """
     figure.savefig(folder / f"{stem}.png", dpi=200)
-    figure.savefig(folder / f"{stem}.svg", metadata={"Date": None})
+    if not photos:
+        figure.savefig(folder / f"{stem}.svg", metadata={"Date": None})
 
 
 def save_blocks(
-    draw_one: Callable[..., Figure], results: object, found: list[tuple], folder: Path
+    draw_one: Callable[..., Figure],
+    results: object,
+    found: list[tuple],
+    folder: Path,
+    photos: bool = False,
 ) -> None:
     """Draw and save each block; the file's name is the function's.
 
@@ -84,9 +92,9 @@ def save_blocks(
     """
     stem = draw_one.__name__
     if not found:
-        save(empty_figure("nothing finished"), folder, stem)
+        save(empty_figure("nothing finished"), folder, stem, photos)
     for n, block in enumerate(found):
-        save(draw_one(results, block), folder, block_stem(stem, n, block))
+        save(draw_one(results, block), folder, block_stem(stem, n, block), photos)
 
 
 def block_stem(stem: str, number: int, block: tuple) -> str:

@@ -51,4 +51,4 @@ def draw_treatments(results: Results, rows: pd.DataFrame, folder: Path) -> None:
         save(figure, folder, f"super_resolution_cost{suffix}")
         same = rows.merge(pd.DataFrame([group], columns=GROUP), on=GROUP)
         figure = draw_persons(results, same, name_group(group))
-        save(figure, folder, f"super_resolution_persons{suffix}")
+        save(figure, folder, f"super_resolution_persons{suffix}", photos=True)
