@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import re
 import subprocess
 import sys
@@ -252,6 +253,24 @@ def test_what_keeps_a_job_from_starting_is_in_the_table(folder, monkeypatch):
     (row,) = list_rows(this, {f"train@{UDP}"})
     assert row.state == "failed"
     assert row.says.startswith("params.yaml is not what python -m stages.plan writes")
+
+
+@pytest.mark.parametrize("launcher", ["basic", "local"])
+def test_jobs_of_a_launcher_say_how_they_ended(launcher, folder):
+    """Joblib's workers too, which get the job's code and settings from elsewhere."""
+    this = sweep_of("seed=0,1")
+    Path("params.yaml").write_text("plan: 1\n")  # so that they end at once
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.sweep.job", "sweep=some"]
+        + [f"cell={','.join(this.cells)}", f"hydra/launcher={launcher}"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = list_rows(this, {f"train@{key}" for key in this.cells})
+    assert [row.state for row in rows] == ["failed", "failed"]
+    assert all(row.says.startswith("params.yaml is not what") for row in rows)
 
 
 def test_the_sweep_started_last_is_shown(folder):
