@@ -346,7 +346,8 @@ def check_end(project: Project, work: Path, stages: Sequence[str]) -> list[str]:
 def try_once(project: Project, number: int, draw: random.Random) -> dict:
     """One trial: the moment of the kill, what was found, and what was wrong."""
     target, how = TURNS[number % len(TURNS)]
-    name = list(SIGNALS)[(number + number // len(TURNS)) % 2]
+    turn = number // len(TURNS)
+    name = list(SIGNALS)[(number % len(TURNS) + turn) % 2]
     stage = draw.choice(STAGES) if target == "dvc" else target
     work = project.work_before(stage)
     command = project.command(target, stage)
