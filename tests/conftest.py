@@ -1,6 +1,7 @@
 """Shared fixtures: MMPose made importable, small stores, composed cells."""
 
 import functools
+import signal
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,14 @@ from tests.coco_folder import write_coco_folder  # noqa: E402
 SIZES = ("32x24", "64x48", "128x96", "256x192")
 STORE = {"data": "tiny", "padding": 1.25, "context": 0.25, "oversample": 1}
 STORE |= {"reduced_decode": False}
+
+
+@pytest.fixture(autouse=True)
+def sigterm():
+    """A training that a test ends early leaves its own handler, which forks inherit."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @functools.cache

@@ -72,7 +72,7 @@ def flow_window(flow) -> np.ndarray:
 
 
 def reference(weighting, codec, keypoints, visible, outputs, window=None):
-    """METHODS.md section 3 cell by cell: both terms."""
+    """The loss of CAL (arXiv 2109.09090) cell by cell: both terms."""
     predicted, offsets = outputs["heatmaps"].numpy(), outputs["offsets"].numpy()
     centres = keypoints.numpy() * [(WIDTH - 1) / 47, (HEIGHT - 1) / 63]
     squares, differences = [], []

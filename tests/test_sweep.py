@@ -115,7 +115,8 @@ def _add(seed: int) -> None:
 
 
 def test_cells_that_are_added_at_once_are_all_there(folder):
-    with multiprocessing.get_context("fork").Pool(4) as pool:
+    # Not fork, which copies the locks that threads of other tests hold.
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
         pool.map(_add, range(6), chunksize=1)
     assert len(params()["cells"]) == len(params()["sweeps"]) == 6
 
