@@ -120,11 +120,16 @@ def load(results: Results, block: tuple) -> dict[tuple[str, str], Prediction]:
         path = results.root / "results" / "cells" / row.key / "predictions.npz"
         store = results.root / "data" / "stores" / results.cells[row.key]["store"]
         if path.exists() and (store / "manifest.json").exists():
-            said[row.size, row.label] = _read_prediction(path, row.decoder, store)
+            said[row.size, row.label] = read_prediction(path, row.decoder, store)
     return said
 
 
-def _read_prediction(path: Path, decoder: str, store: Path) -> Prediction:
+def read_prediction(path: Path, decoder: str, store: Path) -> Prediction:
+    """Read one decoder of a cell's predictions, and the crops they are of.
+
+    Raises:
+        StageError: a file is unreadable or lacks the decoder.
+    """
     try:
         with np.load(path, allow_pickle=False) as file:
             place = file["decoders"].tolist().index(decoder)

@@ -31,7 +31,8 @@ def draw_persons(results: Results, rows: pd.DataFrame, title: str) -> Figure:
     color = method_styles(results.labels.values())[label]["color"]
     sharpest = list(said.values())[-1].store
     columns = [pictures.TRUTH, *said]
-    figure, (axes,) = pictures._panels([sharpest.input_size], columns, len(chosen))
+    parts, stores = [(title, columns)], {title: sharpest}
+    figure, (axes,) = pictures.panels(parts, stores, len(chosen))
     top = 1 - pictures.EDGE / figure.get_figheight()
     figure.suptitle(f"{title}: {label}", fontsize="medium", y=top, va="top")
     for name, column in zip(columns, axes.T, strict=True):
@@ -40,8 +41,8 @@ def draw_persons(results: Results, rows: pd.DataFrame, title: str) -> Figure:
         for axis, person in zip(column, chosen, strict=True):
             axis.set(xticks=[], yticks=[], frame_on=False)
             limb = color if shown else "white"
-            pictures._draw_person(axis, store, person, shown, limb)
-        column[0].set_title(pictures._wrapped(name), fontsize=7, pad=3)
+            pictures.draw_person(axis, store, person, shown, limb)
+        column[0].set_title(pictures.wrapped(name), fontsize=7, pad=3)
     return figure
 
 
@@ -52,5 +53,5 @@ def _load(results: Results, rows: pd.DataFrame) -> dict[str, Prediction]:
         path = results.root / "results" / "cells" / row.key / "predictions.npz"
         store = results.root / "data" / "stores" / row.store
         if path.exists() and (store / "val" / "crops.npy").exists():
-            said[row.treatment] = pictures._read_prediction(path, row.decoder, store)
+            said[row.treatment] = pictures.read_prediction(path, row.decoder, store)
     return said
