@@ -35,7 +35,7 @@ def _row(row, material: Material) -> Row:
     verdict = row.verdict.lower()
     style = verdict if verdict in ("supported", "contradicted") else "undecided"
     between = interval(row.low, row.high, ".2f")
-    missing = Entry(row.missing, row.missing, note=row.command)
+    missing = Entry(row.missing, row.missing, note=row.command, style="long")
     known = set(material.results.cells)
     keys = tuple(key for key in row.cells.replace(",", " ").split() if key in known)
     return Row(
@@ -45,8 +45,8 @@ def _row(row, material: Material) -> Row:
             _effect(row, between),
             probability(row.p),
             number(row.seeds, ".0f") if not pd.isna(row.seeds) else name(""),
-            name(row.setting),
-            name(row.source),
+            name(row.setting, style="long"),
+            name(row.source, style="long"),
             missing,
         ],
         keys,
