@@ -7,7 +7,13 @@ from matplotlib.figure import Figure
 
 from stages.compare.rows import Results
 from stages.compare.statistics.cost import costs
-from stages.compare.style import WIDTH, add_legend, empty_figure, method_styles
+from stages.compare.style import (
+    WIDTH,
+    add_legend,
+    empty_figure,
+    method_styles,
+    scale_costs,
+)
 from stages.compare.summary import layout, name_block, of_block
 
 COSTS = {
@@ -60,9 +66,6 @@ def _draw(axis: Axes, rows: pd.DataFrame, column: str, styles: dict) -> None:
         axis.annotate(
             size, place, (0, -12), textcoords="offset points", ha="center", fontsize=8
         )
-    axis.set_xscale("log")
+    scale_costs(axis)
     axis.margins(x=0.12, y=0.12)
     axis.set_xlabel(COSTS[column])
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_formatter("{x:g}")
-    axis.tick_params(axis="x", which="both", labelsize=7)

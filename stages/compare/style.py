@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator, NullFormatter
 
 WIDTH = 9.0
 """Figure width in inches; text is readable at the README's 900 px."""
@@ -60,6 +62,14 @@ def add_legend(
     where = "outside upper center"
     legend = figure.legend(handles=handles, loc=where, ncols=columns, title=title)
     legend.get_title().set_multialignment("center")
+
+
+def scale_costs(axis: Axes) -> None:
+    """A logarithmic axis with labels at 1, 2 and 5: all of them overlap."""
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter("{x:g}")
+    axis.xaxis.set_minor_formatter(NullFormatter())
 
 
 def empty_figure(message: str) -> Figure:

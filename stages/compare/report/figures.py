@@ -5,10 +5,10 @@ import textwrap
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from stages.compare.report.model import interval
 from stages.compare.report.svg import INK, explain
+from stages.compare.style import scale_costs
 
 SIZE = (4.4, 3.1)
 """Width and height in inches: with 9 point text about the width of a phone."""
@@ -162,10 +162,7 @@ def pareto(rows: pd.DataFrame, cost: str, heading: str, styles: dict) -> Figure:
         look = styles[row.label] | {"linestyle": ""}
         text = f"{row.label}, {row.size}: AP {row.AP:.1f}, {heading} {value:.3g}"
         _dot(axis, value, row.AP, look, text)
-    axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    scale_costs(axis)
     axis.set(xlabel=heading, ylabel="AP (%)", ylim=(0, None))
     return figure
 

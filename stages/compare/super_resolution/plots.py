@@ -3,9 +3,8 @@
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
 
-from stages.compare.style import MARKERS, WIDTH, method_styles
+from stages.compare.style import MARKERS, WIDTH, method_styles, scale_costs
 from stages.compare.super_resolution.tables import name_group
 from stages.compare.super_resolution.treatments import GROUP
 
@@ -38,10 +37,8 @@ def ap_vs_cost(rows: pd.DataFrame, labels: list[str]) -> Figure:
                 getattr(row, column), row.AP, yerr=row.AP_std, color=color,
                 marker=marker[row.treatment], markerfacecolor=face, markersize=7,
             )  # fmt: skip
-        axis.set(xscale="log", xlabel=label, ylabel="AP (%)", ylim=(0, None))
-        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.xaxis.set_major_formatter("{x:g}")
-        axis.xaxis.set_minor_formatter(NullFormatter())
+        axis.set(xlabel=label, ylabel="AP (%)", ylim=(0, None))
+        scale_costs(axis)
     lines = [Line2D([], [], color=styles[n]["color"], label=n) for n in shown]
     points = [
         Line2D(
