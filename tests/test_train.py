@@ -501,6 +501,7 @@ def test_a_process_that_is_killed_goes_on(whole, work, settings):
     """SIGKILL some time after the first state, by the command line that DVC runs."""
     cell = {"store": "tiny-32x24", "train": settings}
     (work / "params.yaml").write_text(yaml.safe_dump({"cells": {KEY: cell}}))
+    shutil.rmtree(SCRATCH)  # of the undisturbed one, which need not be repeated
     command = [sys.executable, "-m", "stages.train", KEY]
     environment = os.environ | {"PYTHONPATH": str(work), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, cwd=work, env=environment)
