@@ -1,10 +1,11 @@
 """``make bench``: every measurement of this folder, on one machine, in one run.
 
-    python benchmarks/run.py [--root FOLDER]
+    python benchmarks/run.py [--root FOLDER] [--only training downsample decode]
 
 FOLDER is in COCO format: annotations/train.json, annotations/val.json, train/, val/;
 without one, the synthetic people of data/synthetic serve. Writes
-benchmarks/results/<device>.json, .md and .png.
+benchmarks/results/<device>.json, .md and .png. With ``--only`` these parts are measured
+anew, and the others stay; each says when it was measured.
 """
 
 import argparse
@@ -30,6 +31,11 @@ matplotlib.use("Agg")
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 SYNTHETIC = Path("data/synthetic")
+OF_BOTH = {
+    "evaluated_per_s": "evaluation, images/s",
+    "peak_memory_mb": "peak memory, MB",
+}
+"""Figures of training.py, ours and those of stock MMPose's best number of workers."""
 COLOURS = {"bare step": "#999999", "ours": "#0072B2", "stock MMPose": "#D55E00"}
 """Okabe and Ito's, which the colour-blind tell apart."""
 
@@ -43,6 +49,7 @@ def device_name() -> str:
     return re.sub(r"\W+", "-", name.lower()).strip("-")
 
 
+PARTS = ["training", "downsample", "decode"]
 PERSONS = {"64x48": 2048, "128x96": 1024, "256x192": 512}
 """In an epoch: so many that each size takes about as long."""
 
@@ -81,84 +88,116 @@ def run(script: str, arguments: list[str]) -> dict:
         return json.loads(out.read_text())
 
 
-def measure(root: Path) -> dict:
-    """All figures."""
-    data = ["--root", str(root)]
-    found = {
-        "device": device_name(),
+def measure(root: Path, parts: list[str]) -> dict:
+    """Figures of these parts, each with its date and what it ran on."""
+    scripts = {
+        "training": lambda: {
+            name: run_training(["--root", str(root), *arguments])
+            for name, arguments in training_runs().items()
+        },
+        "downsample": lambda: run("downsample.py", ["--root", str(root)]),
+        "decode": lambda: run("decode.py", []),
+    }
+    machine = {
         "processor": platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
         "torch": torch.__version__,
-        "date": time.strftime("%Y-%m-%d"),
-        "data": root.name,
-        "training": {
-            name: run_training([*data, *arguments])
-            for name, arguments in training_runs().items()
-        },
     }
-    found["downsample"] = run("downsample.py", data)
-    found["decode"] = run("decode.py", [])
+    found = {}
+    for part in parts:
+        photos = {} if part == "decode" else {"photos": root.name}
+        date = time.strftime("%Y-%m-%d")
+        found[part] = {"date": date} | machine | photos | {"figures": scripts[part]()}
     return found
 
 
-def render(found: dict) -> str:
+def render(device: str, found: dict) -> str:
     """Tables in Markdown."""
-    lines = [
-        f"# Speed on {found['device']}, {found['cores']} cores, torch {found['torch']}",
-        "",
-        f"`make bench`, {found['date']}, photos of {found['data']}.",
-    ]
-    for name, sizes in found["training"].items():
-        columns = list(next(iter(sizes.values())))
-        names = [c for c in columns if c != "ratios"]
-        lines += ["", f"## Training: {name}", "", _row(["", *sizes]), _rule(len(sizes))]
-        for column in names:
-            figures = [f"{part[column]['images_per_s']:.0f}" for part in sizes.values()]
-            lines.append(_row([f"{column}, images/s", *figures]))
-        for column in ("ours", names[-1]):
-            memory = [
-                f"{part[column]['peak_memory_mb']:.0f}" for part in sizes.values()
-            ]
-            lines.append(_row([f"{column}, peak memory, MB", *memory]))
-        for ratio in next(iter(sizes.values()))["ratios"]:
-            figures = [f"{part['ratios'][ratio]:.2f}" for part in sizes.values()]
-            lines.append(_row([ratio, *figures]))
-    decode = found["decode"]["milliseconds"]
-    lines += ["", "## Decoding, as a ratio to one argmax pass", ""]
-    lines += [_row(["", *decode]), _rule(len(decode))]
-    for name in next(iter(decode.values())):
-        ratios = [f"{part[name] / part['bare argmax']:.2f}" for part in decode.values()]
-        lines.append(_row([name, *ratios]))
-    speeds, peaks = (
-        found["downsample"][key] for key in ("photos_per_second", "peak_mb")
-    )
-    lines += ["", "## Downsampling, as a ratio to decoding the photos alone", ""]
-    lines += [_row(["", *speeds]), _rule(len(speeds))]
-    for name in next(iter(speeds.values())):
-        ratios = [
-            f"{part[name] / part['bare decoding']:.2f}" for part in speeds.values()
+    lines = [f"# Speed on {device}", ""]
+    tables = {"training": training, "downsample": downsampling, "decode": decoding}
+    for part, measured in found.items():
+        about = f"{measured['cores']} cores, torch {measured['torch']}"
+        if "photos" in measured:
+            about += f", photos of {measured['photos']}"
+        command = f"`python benchmarks/run.py --only {part}`"
+        lines += [f"## {part.capitalize()}", ""]
+        lines += [f"{command}, {measured['date']}, {about}.", ""]
+        lines += tables[part](measured["figures"])
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def training(networks: dict) -> list[str]:
+    """Training and evaluation beside stock MMPose, and the memory of both."""
+    lines = []
+    for name, sizes in networks.items():
+        best = [part[stock_name(part)] for part in sizes.values()]
+        rows = [
+            [f"{column}, images/s", *_of(sizes, column, "images_per_s")]
+            for column in next(iter(sizes.values()))
+            if column != "ratios"
         ]
-        lines.append(_row([name, *ratios]))
-    lines += ["", _row(["peak memory, MB", *map(str, next(iter(peaks.values())))])]
-    lines.append(_rule(len(next(iter(peaks.values())))))
-    for persons, peak in peaks.items():
-        lines.append(
-            _row([f"{persons} persons", *(f"{mb:.0f}" for mb in peak.values())])
-        )
-    return "\n".join(lines) + "\n"
+        for figure, label in OF_BOTH.items():
+            rows.append([f"ours, {label}", *_of(sizes, "ours", figure)])
+            rows.append([f"stock, {label}", *(f"{b[figure]:.0f}" for b in best)])
+        for ratio in next(iter(sizes.values()))["ratios"]:
+            rows.append([ratio, *_of(sizes, "ratios", ratio, ".2f")])
+        rows[-1][1:] = [str(b["workers"]) for b in best]
+        lines += [f"{name}; stock N: MMPose with N workers.", ""]
+        lines += [*_table(["", *sizes], rows), ""]
+    return lines
+
+
+def downsampling(found: dict) -> list[str]:
+    """Throughput as a ratio to decoding the photos alone, and memory."""
+    speeds, peaks = found["photos_per_second"], found["peak_mb"]
+    rows = [
+        [
+            name,
+            *(f"{part[name] / part['bare decoding']:.2f}" for part in speeds.values()),
+        ]
+        for name in next(iter(speeds.values()))
+    ]
+    memory = [
+        [f"{persons} persons", *(f"{mb:.0f}" for mb in peak.values())]
+        for persons, peak in peaks.items()
+    ]
+    columns = ["peak memory, MB", *next(iter(peaks.values()))]
+    throughput = _table(["photos/s, as a ratio", *speeds], rows)
+    return [*throughput, "", *_table(columns, memory), ""]
+
+
+def decoding(found: dict) -> list[str]:
+    """Time of each decoder as a ratio to one argmax pass."""
+    sizes = found["milliseconds"]
+    rows = [
+        [name, *(f"{part[name] / part['bare argmax']:.2f}" for part in sizes.values())]
+        for name in next(iter(sizes.values()))
+    ]
+    return [*_table(["time, as a ratio to one argmax pass", *sizes], rows), ""]
+
+
+def stock_name(part: dict) -> str:
+    """Which number of workers was best for stock MMPose."""
+    stock = [name for name in part if name.startswith("stock")]
+    return max(stock, key=lambda name: part[name]["images_per_s"])
+
+
+def _of(sizes: dict, column: str, figure: str, form: str = ".0f") -> list[str]:
+    return [format(part[column][figure], form) for part in sizes.values()]
+
+
+def _table(columns: list[str], rows: list[list[str]]) -> list[str]:
+    rule = "|" + " :-- |" + " --: |" * (len(columns) - 1)
+    return [_row(columns), rule, *map(_row, rows)]
 
 
 def _row(cells: list[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _rule(columns: int) -> str:
-    return "|" + " :-- |" + " --: |" * columns
-
-
 def plot(found: dict, path: Path) -> None:
     """Bars of images per second by size, one panel per network."""
-    runs = found["training"]
+    runs = found["training"]["figures"]
     figure, axes = plt.subplots(
         1,
         len(runs),
@@ -187,23 +226,29 @@ def _rate(part: dict, label: str) -> float:
         return part["step"]["images_per_s"]
     if label == "ours":
         return part["ours"]["images_per_s"]
-    return max(v["images_per_s"] for k, v in part.items() if k.startswith("stock"))
+    return part[stock_name(part)]["images_per_s"]
 
 
 def main() -> None:
     """Measure, and write the figures, the tables and the plot."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--root", type=Path, help="folder in COCO format")
-    root = parser.parse_args().root
+    add = parser.add_argument
+    add("--root", type=Path, help="folder in COCO format")
+    add("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = measure((root or synthetic_folder(Path(folder))).resolve())
+        root = arguments.root or synthetic_folder(Path(folder))
+        new = measure(root.resolve(), arguments.only)
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{found['device']}.json"
+    path = RESULTS / f"{device_name()}.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    found = {part: (known | new)[part] for part in PARTS if part in known | new}
     write_json(path, found)
     with new_file(path.with_suffix(".md")) as handle:
-        handle.write(render(found))
-    plot(found, path.with_suffix(".png"))
-    print(f"{path} and .md, .png")
+        handle.write(render(device_name(), found))
+    if "training" in found:
+        plot(found, path.with_suffix(".png"))
+    print(f"{path} and what is drawn from it")
 
 
 def synthetic_folder(folder: Path) -> Path:
