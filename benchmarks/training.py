@@ -45,6 +45,7 @@ from mmengine.runner import Runner  # noqa: E402
 from benchmarks.stock_mmpose import make_config  # noqa: E402
 from plugins.codecs import build_codec  # noqa: E402
 from plugins.datasets.crop_store import CropStore  # noqa: E402
+from plugins.datasets.prepared import open_truth  # noqa: E402
 from plugins.inference import store_outputs  # noqa: E402
 from plugins.model import build_model  # noqa: E402
 from plugins.sizes import heatmap_size, parse_size  # noqa: E402
@@ -186,7 +187,10 @@ def measure_ours(args: SimpleNamespace) -> dict:
     training, validation = CropStore(store / "train"), CropStore(store / "val")
     with tempfile.TemporaryDirectory() as scratch:
         settings = cell_settings(args)
-        runner, _ = make_runner(settings, training, validation, None, Path(scratch))
+        truth = open_truth(Path("data") / DATA)
+        runner, _ = make_runner(
+            settings, training, validation, truth, None, Path(scratch)
+        )
         found = timed(runner, args.batch_size)
     codec = build_codec("udp", parse_size(args.size))
     model, started = runner.model, time.perf_counter()

@@ -7,8 +7,8 @@ import numpy as np
 from plugins.datasets.crop_store import CropStore
 from plugins.datasets.keypoint_sets import COCO17
 from plugins.datasets.prepared import open_split
-from plugins.metrics import mean_labelled
-from stages.evaluate.coco import coco_metrics
+from plugins.metrics.coco import coco_metrics
+from plugins.metrics.keypoints import mean_labelled
 from stages.evaluate.keypoints import compare_keypoints, person_oks
 from tests.fake_cells import make_cells, metric_rows, write_metrics, write_params
 

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from plugins.datasets.crop_store import CropStore
 from plugins.datasets.keypoint_sets import COCO17
 from plugins.datasets.prepared import open_split
 from stages.compare.statistics.bootstrap import (
@@ -22,11 +21,8 @@ from stages.compare.statistics.matching import (
     Matches,
     match,
 )
-from stages.compare.statistics.persons import Poses, make_truth, person_scores
-from stages.compare.statistics.suppression import suppress
-from stages.evaluate.coco import suppress as evaluate_suppress
-from stages.evaluate.coco import to_results
-from tests.fake_persons import SIGMAS, make_both, run_cocoeval
+from stages.compare.statistics.persons import Poses, make_truth
+from tests.fake_persons import make_both, run_cocoeval
 
 RANGES = {EVERYBODY: (0, 5), (32**2, 96**2): (3, 8), (96**2, 1e5**2): (4, 9)}
 """Areas, and where pycocotools has their AP and AR."""
@@ -85,38 +81,6 @@ def test_drawings_are_of_whole_images_and_always_the_same():
     assert (weights[0] == 1).all() and (weights.sum(axis=1) == 50).all()
     assert np.array_equal(weights, draw(50, 200))
     assert weights[1:].std() == pytest.approx(1, abs=0.05)  # Poisson's, nearly
-
-
-def test_repeated_poses_are_suppressed_as_evaluate_does():
-    """Without equal scores, whose order oks_nms leaves to chance."""
-    _, truth, poses = make_both(40, 2, spread=0.02, repeated=0.9, ties=False)
-    areas = truth.area[np.random.default_rng(0).integers(len(truth.area), size=999)]
-    areas = areas[: len(poses.image)]
-    results = [
-        {
-            "image_id": int(image),
-            "keypoints": np.column_stack([points, np.ones(17)]).ravel().tolist(),
-            "score": float(score),
-            "area": float(area),
-            "place": place,
-        }
-        for place, (image, points, score, area) in enumerate(
-            zip(poses.image, poses.keypoints, poses.score, areas, strict=True)
-        )
-    ]
-    expected = [r["place"] for r in evaluate_suppress(results, poses.image, SIGMAS)]
-    kept = suppress(poses, areas, truth)
-    assert len(kept.row) < 0.9 * len(poses.row)
-    assert kept.row.tolist() == expected
-
-
-def test_a_persons_score_is_evaluates(tiny_work):
-    store = CropStore(tiny_work / "data/stores/tiny-32x24/val")
-    shape = (len(store), 17)
-    scores = np.random.default_rng(0).uniform(0, 0.5, shape).astype(np.float32)
-    scores[0] = 0.1
-    results = to_results(store, np.zeros((*shape, 2)), scores)
-    assert person_scores(scores).tolist() == [result["score"] for result in results]
 
 
 def test_truth_is_the_prepared_one_by_image(tiny_work):

@@ -144,7 +144,7 @@ def test_a_claim_without_any_cell_names_all_of_them(results):
 
 
 def test_epochs_to_reach_are_read_from_the_curves(results):
-    """fake histories: cal's validation PCK rises faster than udp's."""
+    """fake histories: cal's validation AP rises faster than udp's."""
     for key, cell in results.cells.items():
         write_history(results.root, key, cell)
     fresh = collect(results.root)
@@ -155,7 +155,7 @@ def test_epochs_to_reach_are_read_from_the_curves(results):
             method: pd.read_csv(
                 fresh.root
                 / f"runs/synthetic-64x48-hrnet_micro-{method}-s{seed}/history.csv"
-            )["val_pck"]
+            )["val_ap"]
             for method in ("udp", "cal")
         }
         goal = 0.9 * curves["udp"].iloc[-1]
@@ -202,7 +202,7 @@ def test_every_claim_names_cells_that_can_be_run(path: Path):
     class Nothing:
         cells = plan(["grid=single"])["cells"]
         missing = list(cells)
-        curves = pd.DataFrame(columns=["key", "epoch", "val_pck"])
+        curves = pd.DataFrame(columns=["key", "epoch", "val_ap"])
 
     row = judge([one], Nothing, []).iloc[0]
     words = shlex.split(row["command"])

@@ -15,6 +15,7 @@ from plugins.datasets.crop_store import CropStore
 from stages.compare import __main__ as stage
 from stages.compare import pictures, plots
 from stages.compare.cells import label_methods
+from stages.compare.convergence import convergence, reached
 from stages.compare.documents import to_latex, to_markdown
 from stages.compare.metrics import METRICS
 from stages.compare.rows import collect
@@ -396,7 +397,7 @@ def test_training_curves_show_every_epoch_of_every_cell(grid):
     results = collect(grid)
     (block,) = stage.blocks(results.curves)
     figure = plots.training_curves(results, block)
-    assert len(figure.axes) == 6
+    assert len(figure.axes) == 8
     for axis in figure.axes:
         assert [len(line.get_xdata()) for line in axis.lines] == [12, 12]
     curves = results.curves.set_index("key")
@@ -416,7 +417,28 @@ def test_negative_loss_is_not_drawn_logarithmically(grid, tmp_path):
     results = collect(tmp_path)
     figure = plots.training_curves(results, stage.blocks(results.curves)[0])
     assert figure.axes[0].get_yscale() == "linear"
-    assert len(figure.axes[4].lines[0].get_xdata()) == 6
+    assert figure.axes[6].get_ylabel() == "val. PCK (%)"
+    assert len(figure.axes[6].lines[0].get_xdata()) == 6
+
+
+def test_histories_without_ap_are_drawn_by_their_pck(grid, tmp_path):
+    """As trainings of earlier revisions wrote them."""
+    shutil.copytree(grid / "runs", tmp_path / "runs")
+    shutil.copy(grid / "params.yaml", tmp_path)
+    for path in tmp_path.glob("runs/*/history.csv"):
+        pd.read_csv(path).drop(columns="val_ap").to_csv(path, index=False)
+    results = collect(tmp_path)
+    (block,) = stage.blocks(results.curves)
+    assert results.curves["val_ap"].isna().all()
+    assert len(plots.training_curves(results, block).axes) == 6
+    for root, name, column in ((grid, "AP", "val_ap"), (tmp_path, "PCK", "val_pck")):
+        results = collect(root)
+        figure = convergence(results, block)
+        assert figure.axes[0].get_ylabel() == f"val. {name} (%)"
+        curve = results.curves.set_index("key")[column]
+        curve = curve["synthetic-64x48-hrnet_micro-udp-s0"].tolist()
+        assert figure.axes[0].lines[0].get_ydata().tolist() == curve
+        assert set(reached(results.curves)["metric"]) == {name}
 
 
 def test_decoder_plot_fills_the_own_decoder(grid):

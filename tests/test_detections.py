@@ -17,11 +17,11 @@ from plugins.datasets.crop_store import CropStore
 from plugins.datasets.keypoint_sets import COCO17
 from plugins.datasets.prepared import open_split, open_truth
 from plugins.hooks.states import save_checkpoint
+from plugins.metrics.coco import COCO_STATS
 from plugins.model import build_model
 from stages.downsample import downsample
 from stages.evaluate import detections as detected
 from stages.evaluate.__main__ import evaluate
-from stages.evaluate.coco import COCO_STATS
 from stages.files import StageError, hash_of
 from stages.plan import plan
 from stages.prepare import prepare

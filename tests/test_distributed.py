@@ -40,6 +40,7 @@ from tests.test_losses import BONE, EVERY, NONE
 
 TOP = Path(__file__).parent.parent
 KEY, EPOCHS = "cell", 2
+DATA, TINY = Path("data/tiny"), Path("data/stores/tiny-32x24")
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["conftest", __name__])
 pytestmark = pytest.mark.filterwarnings("ignore:.*has been created:UserWarning")
@@ -264,7 +265,7 @@ def train_cell(settings: dict, folder: str, dies: int | None = None) -> None:
     torch.Tensor.float = torch.Tensor.double
     if dies is not None:
         ResumeHook.after_train_epoch = _failing(ResumeHook.after_train_epoch, dies)
-    train(KEY, settings, Path("data/stores/tiny-32x24"), Path(folder))
+    train(KEY, settings, DATA, TINY, Path(folder))
 
 
 def _failing(save, process: int):
@@ -367,8 +368,7 @@ def test_one_process_never_communicates(work, make_settings, monkeypatch):
     monkeypatch.setenv("RANK", "0"), monkeypatch.setenv("WORLD_SIZE", "1")
     with launched():
         assert not torch.distributed.is_initialized()
-        store = Path("data/stores/tiny-32x24")
-        train(KEY, make_settings("flow"), store, Path("one"))
+        train(KEY, make_settings("flow"), DATA, TINY, Path("one"))
     assert Path("one/checkpoint.pth").exists()
 
 
@@ -395,7 +395,8 @@ def command_line(work, make_settings) -> Path:
     """The same working folder with a tiny cell of 20 epochs in its params.yaml."""
     settings = make_settings("udp")
     schedule = settings["schedule"] | {"epochs": 20}
-    cell = {"store": "tiny-32x24", "train": settings | {"schedule": schedule}}
+    cell = {"data": "tiny", "store": "tiny-32x24"}
+    cell |= {"train": settings | {"schedule": schedule}}
     (work / "params.yaml").write_text(yaml.safe_dump({"cells": {KEY: cell}}))
     return work
 

@@ -10,6 +10,7 @@ import pytest
 from plugins.datasets.crop_store import CropStore
 from plugins.datasets.keypoint_sets import COCO17
 from plugins.datasets.prepared import open_truth
+from plugins.metrics.coco import coco_metrics
 from stages.compare.rows import collect
 from stages.compare.statistics.calibration import calibration
 from stages.compare.statistics.cost import costs
@@ -19,7 +20,6 @@ from stages.compare.statistics.measure import METRICS
 from stages.compare.statistics.parts import SIZES, by_keypoint, by_size
 from stages.compare.statistics.persons import Poses, Truth, make_truth
 from stages.compare.statistics.tables import compute
-from stages.evaluate.coco import coco_metrics
 from stages.files import StageError
 from tests.coco_folder import POSE
 from tests.evaluated_cells import write_work

@@ -19,7 +19,8 @@ from plugins.datasets.crop_store import CropStore
 from plugins.datasets.keypoint_sets import COCO17
 from plugins.datasets.prepared import open_split
 from plugins.hooks.states import save_checkpoint
-from plugins.metrics import (
+from plugins.metrics.coco import COCO_STATS, coco_metrics, to_results
+from plugins.metrics.keypoints import (
     correct_keypoints,
     distances,
     mean_labelled,
@@ -28,13 +29,10 @@ from plugins.metrics import (
 from plugins.model import build_model
 from stages.downsample import downsample
 from stages.evaluate.__main__ import evaluate
-from stages.evaluate.coco import COCO_STATS, coco_metrics, suppress, to_results
 from stages.evaluate.describe import git_revision
 from stages.evaluate.keypoints import compare_keypoints, per_keypoint, person_oks
 from stages.files import StageError, hash_of, hash_of_file
 from tests.conftest import STORE
-
-SIGMAS = np.array(COCO17.sigmas)
 
 
 @pytest.fixture(scope="module")
@@ -116,33 +114,6 @@ def test_the_truth_is_not_changed(coco, store, truth):
     assert json.dumps(coco) == before
 
 
-def test_scores_of_persons_leave_weak_keypoints_out(store, truth):
-    scores = np.full(truth.shape[:2], 0.1)
-    scores[0, :4] = (0.9, 0.7, 0.2, 0.3)
-    results = to_results(store, truth, scores)
-    assert results[0]["score"] == pytest.approx((0.9 + 0.7 + 0.3) / 3)
-    assert results[1]["score"] == 0
-    assert np.reshape(results[0]["keypoints"], (17, 3))[:, 2] == pytest.approx(
-        scores[0]
-    )
-    width, height = store.bbox[0, 2:]
-    padded = 1.25 * max(height, width / 0.75)
-    assert results[0]["area"] == pytest.approx(0.75 * padded**2)
-
-
-def test_repeated_poses_of_an_image_are_suppressed(store, truth):
-    keypoints, scores = truth.copy(), np.full(truth.shape[:2], 0.5)
-    same = np.flatnonzero(store.image_id == store.image_id[0])
-    assert len(same) == 2
-    keypoints[same[1]], scores[same[1]] = keypoints[same[0]], 0.9
-    kept = suppress(to_results(store, keypoints, scores), store.image_id, SIGMAS)
-    assert len(kept) == len(store) - 1
-    of_image = [r["score"] for r in kept if r["image_id"] == store.image_id[0]]
-    assert of_image == [pytest.approx(0.9)]
-    apart = suppress(to_results(store, truth, scores), store.image_id, SIGMAS)
-    assert len(apart) == len(store)
-
-
 def test_similarity_is_pycocotools_oks(coco, store, truth):
     keypoints, scores = noisy(truth)
     detail = compare_keypoints(store, keypoints, COCO17)
@@ -151,7 +122,8 @@ def test_similarity_is_pycocotools_oks(coco, store, truth):
         dataset = COCO()
         dataset.dataset = json.loads(json.dumps(coco))
         dataset.createIndex()
-        results = to_results(store, keypoints, np.ones_like(scores))
+        ones = np.ones_like(scores)
+        results = to_results(store.image_id, keypoints, ones, ones[:, 0], 1)
         evaluation = COCOeval(dataset, dataset.loadRes(results), "keypoints")
     evaluation._prepare()
     for row, annotation in enumerate(store.annotation_id):

@@ -152,7 +152,8 @@ def test_it_runs_on_two_images(name, method, two_images, monkeypatch):
     for store, settings in params["stores"].items():
         if not Path("data/stores", store).exists():
             downsample(settings, Path("data/stores", store), 1)
-    train(key, cell["train"], Path("data/stores") / cell["store"], Path("runs") / key)
+    data, store = Path("data") / cell["data"], Path("data/stores") / cell["store"]
+    train(key, cell["train"], data, store, Path("runs") / key)
     history = pd.read_csv(Path("runs") / key / "history.csv")
     assert len(history) == 1 and math.isfinite(history["loss"][0])
     checkpoint = Path("runs") / key / "checkpoint.pth"

@@ -100,7 +100,7 @@ def test_the_set_goes_with_the_data_to_the_end(mpii_work, monkeypatch, compose_c
     choices = ["size=32x32", "method=udp", "schedule=smoke", "auxiliary=bone"]
     cell = compose_cell(*choices, "schedule.batch_size=4", "schedule.epochs=1")
     cell = cell | {"data": "tiny", "store": folder.name}
-    train("k", cell["train"], folder, Path("runs/k"))
+    train("k", cell["train"], Path("data/tiny"), folder, Path("runs/k"))
     frame = evaluate("k", cell, Path("runs/k/checkpoint.pth"), Path("out"))
     assert frame["AP"].notna().all()
     table = pd.read_csv("out/per_keypoint.csv")

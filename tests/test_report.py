@@ -275,13 +275,19 @@ def test_bold_follows_the_tests(tmp_path):
 def test_first_epoch_that_reaches_a_level():
     curves = pd.DataFrame(
         {"key": "k", "seconds": 2.0, "epoch": [1, 2, 3, 4],
-         "val_pck": [4.0, np.nan, 11.0, 9.0]}
+         "val_ap": [4.0, np.nan, 11.0, 9.0], "val_pck": [10.0, np.nan, 16.0, 20.0]}
     )  # fmt: skip
     for name in ("label", "data", "size", "upscale", "backbone", "schedule", "seed"):
         curves[name] = "x"
     found = reached(curves).set_index("level")
     assert found["epoch"].to_dict() == {5: 3, 10: 3}
     assert found["trained_s"].to_dict() == {5: 6.0, 10: 6.0}
+    assert set(found["metric"]) == {"AP"}
+    # A block of which no training tells its AP, beside the first.
+    older = curves.assign(key="older", schedule="other", val_ap=np.nan)
+    both = reached(pd.concat([curves, older])).set_index(["metric", "level"])
+    assert both.loc["AP", "epoch"].to_dict() == {5: 3, 10: 3}
+    assert both.loc["PCK", "epoch"].to_dict() == {5: 1, 10: 1, 15: 3, 20: 4}
 
 
 def test_band_is_over_the_epochs_that_all_seeds_have():

@@ -196,8 +196,8 @@ def run(work, compose_cell):
         schedule = settings["schedule"] | {"epochs": EPOCHS}
         schedule["optimizer"] = schedule["optimizer"] | {"lr": rate}
         settings |= {"schedule": schedule, "init": {"from": start, "part": "all"}}
-        folder = Path("runs") / key
-        train(key, settings, Path("data/stores/tiny-32x24"), folder)
+        folder, store = Path("runs") / key, Path("data/stores/tiny-32x24")
+        train(key, settings, Path("data/tiny"), store, folder)
         return torch.load(folder / "checkpoint.pth", weights_only=True)["state_dict"]
 
     return train_cell

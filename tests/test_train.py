@@ -34,6 +34,7 @@ from stages.train import (
 
 TOP = Path(__file__).parent.parent
 KEY, EPOCHS, BATCHES = "cell", 3, 2
+DATA, TINY = Path("data/tiny"), Path("data/stores/tiny-32x24")
 MODULES = ("plugins", "stages")
 # MMEngine names its singletons by the second; here several trainings share one.
 pytestmark = pytest.mark.filterwarnings("ignore:.*has been created:UserWarning")
@@ -68,7 +69,7 @@ def run(settings: dict, folder: str = "runs/cell") -> Path:
     """Train, though the same cell may be finished already."""
     for finished in SCRATCH.glob(f"*/{FOLDER}"):
         shutil.rmtree(finished.parent)
-    train(KEY, settings, Path("data/stores/tiny-32x24"), Path(folder))
+    train(KEY, settings, DATA, TINY, Path(folder))
     return Path(folder)
 
 
@@ -131,6 +132,7 @@ def test_it_writes_history_and_checkpoint(whole, settings):
     history = history_of(whole)
     assert [row["epoch"] for row in history] == ["1", "2", "3"]
     assert all(float(row["loss"]) > 0 for row in history)
+    assert all(0 <= float(row["val_ap"]) <= 100 for row in history)
     assert all(0 <= float(row["val_pck"]) <= 100 for row in history)
     assert all(0 < float(row["val_error"]) < 40 for row in history)
     rates = [float(row["learning_rate"]) for row in history]
@@ -362,11 +364,11 @@ def test_a_finished_training_is_not_repeated(work, settings, monkeypatch):
     shutil.rmtree(whole)
     with monkeypatch.context() as patch:
         patch.setattr("stages.train.make_runner", None)
-        train(KEY, settings, Path("data/stores/tiny-32x24"), whole)
+        train(KEY, settings, DATA, TINY, whole)
     assert {path.name: path.read_bytes() for path in whole.iterdir()} == before
     (checkpoint,) = SCRATCH.glob(f"*/{FOLDER}/checkpoint.pth")
     flip_a_bit(checkpoint)
-    train(KEY, settings, Path("data/stores/tiny-32x24"), whole)
+    train(KEY, settings, DATA, TINY, whole)
     assert weights_of(whole).keys() and history_of(whole)
     assert (whole / "checkpoint.pth").read_bytes() == before["checkpoint.pth"]
 
@@ -380,7 +382,7 @@ def test_what_others_finished_goes_after_an_hour(work, settings):
     started.parent.mkdir()
     started.touch()
     os.utime(started, (0, 0))
-    train(KEY, settings, Path("data/stores/tiny-32x24"), Path("runs/cell"))
+    train(KEY, settings, DATA, TINY, Path("runs/cell"))
     assert started.exists()
     assert {p.name for p in SCRATCH.glob("*-0123")} == {"new-0123", "unfinished-0123"}
 
@@ -454,8 +456,8 @@ def test_learnt_weights_of_losses_do_not_decay(work, compose_cell):
     """Decay would pull c toward 0 and the loss' weight 1 / c^2 toward infinity."""
     overrides = ("size=32x24", "schedule=smoke", "auxiliary=bone")
     settings = compose_cell(*overrides, "auxiliary.balance=automatic")["train"]
-    stores = [CropStore(Path("data/stores/tiny-32x24") / s) for s in ("train", "val")]
-    runner, _ = make_runner(settings, *stores, None, work / "scratch")
+    stores = [CropStore(TINY / s) for s in ("train", "val")]
+    runner, _ = make_runner(settings, *stores, {}, None, work / "scratch")
     groups = runner.build_optim_wrapper(runner.optim_wrapper).optimizer.param_groups
     model = runner.model
     learnt = {id(p) for p in model.head.objective.balance.parameters()}
@@ -469,7 +471,7 @@ def test_validation_comes_every_so_often_and_at_the_end(work, settings, monkeypa
     folder = run(settings | {"schedule": schedule})
     validated = [row["val_error"] != "nan" for row in history_of(folder)]
     assert validated == [False, True, True]
-    assert HistoryHook(None, 2).rows == []
+    assert HistoryHook(None, {}, 2).rows == []
 
 
 @pytest.mark.parametrize(
@@ -491,15 +493,30 @@ def test_wrong_settings_are_named(work, settings, change, says):
     assert not Path("runs").exists()
 
 
+def test_a_store_of_other_data_is_refused(work, settings):
+    """The data was prepared again: its AP would be measured on other persons."""
+    data = work / "again/tiny"
+    shutil.copytree(DATA, data)
+    manifest = data / "manifest.json"
+    manifest.write_text(
+        manifest.read_text().replace('"data_hash": "', '"data_hash": "0')
+    )
+    with pytest.raises(
+        StageError, match="again/tiny now holds data 0.*python -m stages"
+    ):
+        train(KEY, settings, data, TINY, Path("runs/cell"))
+    assert not Path("runs").exists()
+
+
 def test_a_missing_store_is_named(work, settings):
     with pytest.raises(StageError, match="python -m stages.downsample nowhere"):
-        train(KEY, settings, Path("data/stores/nowhere"), Path("runs/cell"))
+        train(KEY, settings, DATA, Path("data/stores/nowhere"), Path("runs/cell"))
 
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_goes_on(whole, work, settings):
     """SIGKILL some time after the first state, by the command line that DVC runs."""
-    cell = {"store": "tiny-32x24", "train": settings}
+    cell = {"data": "tiny", "store": "tiny-32x24", "train": settings}
     (work / "params.yaml").write_text(yaml.safe_dump({"cells": {KEY: cell}}))
     shutil.rmtree(SCRATCH)  # of the undisturbed one, which need not be repeated
     command = [sys.executable, "-m", "stages.train", KEY]

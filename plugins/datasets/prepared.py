@@ -53,7 +53,7 @@ def open_split(folder: Path, split: str) -> PreparedSplit:
         )
 
 
-def open_truth(folder: Path, boxes: str = "gt") -> dict:
+def open_truth(folder: Path, boxes: str = "gt", data_hash: str | None = None) -> dict:
     """What COCO's evaluation of val compares with: ``coco`` of a ``PreparedSplit``.
 
     Also the persons that it ignores (crowds, nobody labelled), and for detected boxes
@@ -61,11 +61,18 @@ def open_truth(folder: Path, boxes: str = "gt") -> dict:
 
     Args:
         boxes: ``gt`` or ``detections``, those of the predictions.
+        data_hash: of the crop store that was predicted; None: not known.
 
     Raises:
-        ValueError: see ``open_split``.
+        ValueError: see ``open_split``; the crop store is of other data.
     """
-    coco = open_split(folder, "val").coco
+    split = open_split(folder, "val")
+    if data_hash not in (None, split.data_hash):
+        raise ValueError(
+            f"{folder} now holds data {split.data_hash}, the crop store was made from "
+            f"{data_hash}: run python -m stages.downsample, or dvc repro"
+        )
+    coco = split.coco
     coco["annotations"] += coco.pop("ignored_persons", [])
     if boxes == "detections":
         known = {image["id"] for image in coco["images"]}

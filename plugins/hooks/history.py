@@ -3,7 +3,6 @@
 import math
 import time
 
-import numpy as np
 import torch
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
@@ -12,10 +11,7 @@ from mmengine.runner import Runner
 
 from plugins.datasets.crop_store import CropStore
 from plugins.distributed import global_sum, unwrapped
-from plugins.inference import store_outputs
-from plugins.metrics import correct_keypoints, distances, mean_labelled
-
-VALIDATION_BATCH = 128
+from plugins.hooks.validation import validate
 
 
 @HOOKS.register_module()
@@ -26,18 +22,20 @@ class HistoryHook(Hook):
     it alone knows the validation error; the loss is the mean of all of them.
 
     Attributes:
-        rows: dicts of epoch, seconds, learning_rate, loss, val_pck (percent) and
-            val_error (input px); the last two are NaN in epochs without validation.
+        rows: dicts of epoch, seconds, learning_rate, loss, val_ap and val_pck (percent)
+            and val_error (input px); the last three are NaN in epochs without
+            validation.
 
     Args:
         store: validation persons.
+        truth: what COCO's evaluation compares them with, of ``open_truth``.
         every: epochs between validations; the last epoch always has one.
     """
 
     priority = "NORMAL"
 
-    def __init__(self, store: CropStore, every: int) -> None:
-        self.store, self.every = store, every
+    def __init__(self, store: CropStore, truth: dict, every: int) -> None:
+        self.store, self.truth, self.every = store, truth, every
         self.rows: list[dict] = []
 
     def before_train_epoch(self, runner: Runner) -> None:
@@ -82,6 +80,7 @@ class HistoryHook(Hook):
             "seconds": round(seconds, 3),
             "learning_rate": runner.optim_wrapper.get_lr()["lr"][0],
             "loss": loss,
+            "val_ap": math.nan,
             "val_pck": math.nan,
             "val_error": math.nan,
         }
@@ -90,7 +89,7 @@ class HistoryHook(Hook):
             return
         if epoch % self.every == 0 or epoch == last:
             model = unwrapped(runner.model)
-            row["val_pck"], row["val_error"] = validate(model, self.store)
+            row |= validate(model, self.store, self.truth)
         self._say(row, last, time.monotonic() - self.started)
 
     def _say(self, row: dict, last: int, seconds: float) -> None:
@@ -98,7 +97,8 @@ class HistoryHook(Hook):
         validation = ""
         if math.isfinite(row["val_error"]):
             validation = (
-                f"  val PCK {row['val_pck']:.1f} %, error {row['val_error']:.2f} px"
+                f"  val AP {row['val_ap']:.1f} %, PCK {row['val_pck']:.1f} %, "
+                f"error {row['val_error']:.2f} px"
             )
         print(
             f"epoch {row['epoch']}/{last}  loss {row['loss']:.6f}{validation}  "
@@ -122,20 +122,3 @@ def check_weights(model: torch.nn.Module, epoch: int) -> None:
                 f"epoch {epoch}: a gradient of {name} was not finite; lower "
                 "schedule.optimizer.lr, or train with schedule.precision=fp32"
             )
-
-
-def validate(model: torch.nn.Module, store: CropStore) -> tuple[float, float]:
-    """PCK in percent and mean error in input pixels, without flip test."""
-    decoded = []
-    for _, outputs in store_outputs(model, store, VALIDATION_BATCH, flip_test=False):
-        keypoints, _ = model.head.codec.decode_batch(outputs)
-        decoded.append(keypoints.cpu().numpy())
-    predicted = np.concatenate(decoded)
-    error = distances(predicted, store.input_keypoints)
-    image = distances(
-        store.to_image_pixels(predicted), store.to_image_pixels(store.input_keypoints)
-    )
-    correct = correct_keypoints(image, store.bbox)
-    return 100 * mean_labelled(correct, store.visible), mean_labelled(
-        error, store.visible
-    )

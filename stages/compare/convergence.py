@@ -1,4 +1,4 @@
-"""How fast the methods learn: validation PCK against epochs and seconds of training."""
+"""How fast the methods learn: validation AP against epochs and seconds of training."""
 
 import numpy as np
 import pandas as pd
@@ -8,14 +8,15 @@ from matplotlib.ticker import MaxNLocator
 
 from stages.compare.rows import Results
 from stages.compare.style import WIDTH, add_legend, method_styles
-from stages.compare.summary import layout, name_block, of_block
+from stages.compare.summary import blocks, layout, name_block, of_block
 
 STEP = 5
-"""PCK levels in percent whose first epoch is told."""
+"""Levels in percent whose first epoch is told."""
 COLUMNS = [
-    "key", "label", "data", "size", "upscale", "backbone", "schedule", "seed", "level",
-    "epoch", "trained_s",
+    "key", "label", "data", "size", "upscale", "backbone", "schedule", "seed",
+    "metric", "level", "epoch", "trained_s",
 ]  # fmt: skip
+NAMES = {"val_ap": "AP", "val_pck": "PCK"}
 AGAINST = {"epoch": "epoch", "trained_s": "training time (s)"}
 
 
@@ -28,18 +29,29 @@ def with_time(curves: pd.DataFrame) -> pd.DataFrame:
     return curves.assign(trained_s=seconds.groupby(curves["key"], sort=False).cumsum())
 
 
+def followed(curves: pd.DataFrame) -> str:
+    """The column to compare trainings of one block by: AP, where any of them tells it.
+
+    Those of earlier revisions tell only the PCK.
+    """
+    return "val_ap" if curves["val_ap"].notna().any() else "val_pck"
+
+
 def reached(curves: pd.DataFrame) -> pd.DataFrame:
     """When each training first reached each level: a row per key and level.
 
-    The level is of validation PCK in percent, in steps of 5; ``epoch`` is the first
-    validated one that has it. AP is not measured during training.
+    The level is of validation AP in percent (PCK, see `followed`), in steps of 5;
+    ``epoch`` is the first validated one that has it.
     """
     rows = []
-    for _, run in with_time(curves).dropna(subset="val_pck").groupby("key", sort=False):
-        top = int(run["val_pck"].max() // STEP) * STEP
-        for level in range(STEP, top + 1, STEP):
-            first = run.loc[(run["val_pck"] >= level).idxmax()]
-            rows.append(first.to_dict() | {"level": level})
+    for block in blocks(curves):
+        of_one = with_time(of_block(curves, block))
+        column = followed(of_one)
+        for _, run in of_one.dropna(subset=column).groupby("key", sort=False):
+            top = int(run[column].max() // STEP) * STEP
+            for level in range(STEP, top + 1, STEP):
+                first = run.loc[(run[column] >= level).idxmax()].to_dict()
+                rows.append(first | {"metric": NAMES[column], "level": level})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -57,17 +69,19 @@ def over_seeds(curves: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def convergence(results: Results, block: tuple) -> Figure:
-    """Validation PCK against epochs (above) and seconds (below): a column per size."""
+    """Validation AP against epochs (above) and seconds (below): a column per size."""
     curves = of_block(results.curves, block)
+    column = followed(curves)
     styles = method_styles(results.labels.values())
     labels, sizes = layout(results, block)
     figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
     axes = figure.subplots(len(AGAINST), len(sizes), sharey=True, squeeze=False)
     for row, against in zip(axes, AGAINST, strict=True):
         for axis, size in zip(row, sizes, strict=True):
-            draw_learning(axis, curves[curves["size"] == size], against, styles, labels)
+            rows = curves[curves["size"] == size]
+            draw_learning(axis, rows, column, against, styles, labels)
+        for axis in row[1:]:
             axis.set_ylabel("")
-        row[0].set_ylabel("val. PCK (%)")
     for axis, size in zip(axes[0], sizes, strict=True):
         axis.set_title(size)
     title = f"{name_block(block)}\nband: one standard deviation over seeds"
@@ -76,11 +90,21 @@ def convergence(results: Results, block: tuple) -> Figure:
 
 
 def draw_learning(
-    axis: Axes, curves: pd.DataFrame, against: str, styles: dict, labels: list[str]
+    axis: Axes,
+    curves: pd.DataFrame,
+    column: str,
+    against: str,
+    styles: dict,
+    labels: list[str],
 ) -> None:
-    """A line per method, the mean over its seeds; the band is one deviation."""
+    """A line per method, the mean over its seeds; the band is one deviation.
+
+    Args:
+        column: see `followed`.
+        against: ``epoch`` or ``trained_s``.
+    """
     for label in labels:
-        line = over_seeds(curves[curves["label"] == label], "val_pck")
+        line = over_seeds(curves[curves["label"] == label], column)
         line = line.dropna(subset=[against])
         if line.empty:
             continue
@@ -91,6 +115,8 @@ def draw_learning(
             axis.fill_between(
                 x, y - spread, y + spread, color=colour, alpha=0.2, lw=0
             )  # fmt: skip
-    axis.set(xlabel=AGAINST[against], ylabel="val. PCK (%)", ylim=(0, None))
+    axis.set(
+        xlabel=AGAINST[against], ylabel=f"val. {NAMES[column]} (%)", ylim=(0, None)
+    )
     axis.set_xlim(0, None)
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))

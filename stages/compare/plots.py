@@ -14,6 +14,7 @@ NOTHING = "no finished cells"
 CURVES = {
     "loss": ("training loss", True),
     "val_error": ("val. error (input px)", False),
+    "val_ap": ("val. AP (%)", True),
     "val_pck": ("val. PCK (%)", True),
 }
 """Column of the history -> axis label, and whether the sizes share the scale."""
@@ -68,9 +69,10 @@ def training_curves(results: Results, block: tuple) -> Figure:
     curves = of_block(results.curves, block)
     styles = method_styles(results.labels.values())
     labels, sizes = layout(results, block)
-    figure = Figure(figsize=(WIDTH, 6.6), layout="constrained")
-    axes = figure.subplots(len(CURVES), len(sizes), sharex="col", squeeze=False)
-    for row, (column, (name, shared)) in zip(axes, CURVES.items(), strict=True):
+    told = {name: how for name, how in CURVES.items() if curves[name].notna().any()}
+    figure = Figure(figsize=(WIDTH, 0.6 + 2 * len(told)), layout="constrained")
+    axes = figure.subplots(len(told), len(sizes), sharex="col", squeeze=False)
+    for row, (column, (name, shared)) in zip(axes, told.items(), strict=True):
         for axis, size in zip(row, sizes, strict=True):
             _training_lines(axis, curves[curves["size"] == size], column, styles)
             if shared and axis is not row[0]:

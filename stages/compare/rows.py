@@ -23,7 +23,9 @@ COLUMNS = [
 """The columns of metrics.csv; AP to PCK in percent, errors in input px. PCKh is empty
 where a dataset has no head sizes."""
 
-HISTORY = ["epoch", "seconds", "loss", "val_pck", "val_error"]
+HISTORY = ["epoch", "seconds", "loss", "val_ap", "val_pck", "val_error"]
+ADDED = ("val_ap",)
+"""Of these, what histories of earlier revisions lack."""
 
 TEXT = (
     "key data size upscale backbone method decoder schedule boxes "
@@ -42,8 +44,9 @@ class Results:
         labels: the name that each cell's method has in tables and plots, by key.
         rows: metrics.csv of all finished cells, with the columns ``label``,
             ``pixels`` (of the input size, for sorting) and ``error_percent`` added.
-        curves: key, the settings, label, epoch, seconds, loss, val_pck (percent) and
-            val_error (input px) of every cell that has a training history.
+        curves: key, the settings, label, epoch, seconds, loss, val_ap and val_pck
+            (percent) and val_error (input px) of every cell that has a training
+            history; NaN where an epoch had no validation.
         missing: the keys that have no metrics, or have them of other settings.
         stale: of these, the ones whose metrics are of other settings.
     """
@@ -118,11 +121,16 @@ def _read_metrics(path: Path, key: str) -> pd.DataFrame:
     return frame
 
 
-def read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
+def read_csv(
+    path: Path, columns: list[str], optional: tuple[str, ...] = ()
+) -> pd.DataFrame:
     """Read the named columns of a table in which ``none`` is a word like any other.
 
+    Args:
+        optional: of the columns, those that are NaN where the file lacks them.
+
     Raises:
-        StageError: the file is empty or lacks a column.
+        StageError: the file is empty or lacks another column.
     """
     try:
         frame = pd.read_csv(
@@ -135,13 +143,13 @@ def read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
         raise StageError(
             f"{path} is empty: run the stage that writes it again"
         ) from None
-    absent = [name for name in columns if name not in frame]
+    absent = [name for name in columns if name not in (*frame, *optional)]
     if absent:
         raise StageError(
             f"{path} has no column {', '.join(absent)}: "
             "run the stage that writes it again"
         )
-    return frame[columns]
+    return frame.reindex(columns=columns)
 
 
 def _input_height(root: Path, cell: dict) -> float:
@@ -175,5 +183,5 @@ def _collect_curves(
         if path.exists() and key not in stale:
             known = {"key": key, **{name: cell[name] for name in SETTINGS}}
             known |= {"label": labels[key], "pixels": count_pixels(cell["size"])}
-            frames.append(read_csv(path, HISTORY).assign(**known))
+            frames.append(read_csv(path, HISTORY, ADDED).assign(**known))
     return _stack(frames, ["key", *SETTINGS, "label", "pixels", *HISTORY])

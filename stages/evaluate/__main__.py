@@ -12,8 +12,8 @@ import pandas as pd
 
 from plugins.datasets.crop_store import CropStore
 from plugins.datasets.prepared import open_truth
-from plugins.metrics import mean_labelled
-from stages.evaluate.coco import COCO_STATS, coco_metrics
+from plugins.metrics.coco import COCO_STATS, coco_metrics
+from plugins.metrics.keypoints import mean_labelled
 from stages.evaluate.describe import describe
 from stages.evaluate.detections import evaluate_boxes, open_boxes
 from stages.evaluate.keypoints import (
@@ -47,7 +47,7 @@ def evaluate(key: str, cell: dict, checkpoint: Path, folder: Path) -> pd.DataFra
         )
     try:
         store = CropStore(Path("data/stores") / cell["store"] / "val")
-        truth = open_truth(Path("data") / cell["data"])
+        truth = open_truth(Path("data") / cell["data"], data_hash=store.data_hash)
     except ValueError as error:
         raise StageError(f"{key}: {error}") from None
     boxes = open_boxes(key, cell, store)

@@ -8,7 +8,7 @@ from mmpose.models.pose_estimators import TopdownPoseEstimator
 from plugins.codecs.common.codec import Codec
 from plugins.datasets.crop_store import CropStore
 from plugins.datasets.prepared import open_truth
-from stages.evaluate.coco import coco_metrics
+from plugins.metrics.coco import coco_metrics
 from stages.evaluate.predict import predict, speeds
 from stages.files import StageError
 

@@ -6,7 +6,7 @@ import pandas as pd
 from plugins.codecs.common.heatmap import HeatmapCodec
 from plugins.datasets.crop_store import CropStore
 from plugins.datasets.keypoint_sets import KeypointSet
-from plugins.metrics import (
+from plugins.metrics.keypoints import (
     correct_keypoints,
     distances,
     object_keypoint_similarity,

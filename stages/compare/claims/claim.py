@@ -10,7 +10,7 @@ from stages.files import StageError
 
 CLAIMS = Path(__file__).parents[3] / "conf" / "claim"
 EPOCHS = "epochs"
-"""Epochs until the validation PCK reaches 90 % of where the first of ``more`` ends."""
+"""Epochs until the validation AP reaches 90 % of where the first of ``more`` ends."""
 FIELDS = {"title", "statement", "source", "metric", "margin", "contrasts"}
 SIDES = {"more", "less"}
 

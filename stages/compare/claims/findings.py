@@ -17,7 +17,7 @@ from stages.compare.statistics.measure import Sample
 FEWEST_SEEDS = 2
 """Of a verdict on different trainings: one seed does not tell method from luck."""
 REACHED = 0.9
-"""Share of the reference's last validation PCK that counts as reached."""
+"""Share of the reference's last validation AP that counts as reached."""
 
 Find = Callable[[str, Selector], Sample | None]
 """Of a key and a selector: what was measured, if it was."""
@@ -88,7 +88,7 @@ def _compare(
 def _compare_epochs(
     contrast: Contrast, group: Group, results: Results
 ) -> Finding | None:
-    """A contrast of the epochs to reach a PCK; Student's t over seeds."""
+    """A contrast of the epochs to reach an AP; Student's t over seeds."""
     each, keys = [], []
     for seed in _common_seeds(contrast, group):
         curves = [
@@ -122,9 +122,9 @@ def _compare_epochs(
 
 
 def _curve(results: Results, key: str) -> pd.Series:
-    """Validation PCK by epoch, of the epochs that have one."""
+    """Validation AP by epoch, of the epochs that have one."""
     curve = results.curves[results.curves["key"] == key]
-    return curve.set_index("epoch")["val_pck"].dropna()
+    return curve.set_index("epoch")["val_ap"].dropna()
 
 
 def _epochs_to(curve: pd.Series, goal: float) -> float:

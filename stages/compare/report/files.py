@@ -26,7 +26,7 @@ COLUMNS = {
         "claim", "title", "statement", "source", "setting", "verdict", "metric",
         "effect", "low", "high", "p", "seeds", "cells", "missing", "command",
     ],
-    "convergence": ["key", "label", "level", "epoch", "trained_s"],
+    "convergence": ["key", "label", "metric", "level", "epoch", "trained_s"],
     "codecs/oracle": ["codec", "implementation", "size", "mean_px", "p99_px"],
     "codecs/coarse_error": ["key", "within_1_cell", "std_x", "std_y"],
 }  # fmt: skip

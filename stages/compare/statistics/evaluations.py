@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from plugins.datasets.crop_store import CropStore
-from plugins.metrics import correct_keypoints, distances
+from plugins.metrics.keypoints import correct_keypoints, distances
+from plugins.metrics.submission import person_scores, suppress
 from stages.compare.rows import Results
-from stages.compare.statistics.persons import Poses, Truth, person_scores, read_truth
-from stages.compare.statistics.suppression import suppress
+from stages.compare.statistics.persons import Poses, Truth, read_truth
 from stages.files import StageError
 
 PREDICTIONS = {"gt": "predictions.npz", "detections": "predictions_detections.npz"}
@@ -116,16 +116,17 @@ class _Predictions:
                 raise ValueError("its boxes are not those of the crop store")
         except (KeyError, ValueError) as error:
             raise StageError(f"{self.path}: {error}; {self.remedy}") from None
-        chosen = np.flatnonzero(store.box_score >= self.box_threshold)
-        chosen = chosen[np.argsort(image[chosen], kind="stable")]
-        poses = Poses(image[chosen], keypoints[chosen], score[chosen], chosen)
+        rows = np.flatnonzero(store.box_score >= self.box_threshold)
+        columns = (image, keypoints, score, store.box_area)
+        sigmas = truth.keypoint_set.sigmas
+        rows = rows[suppress(*(column[rows] for column in columns), sigmas)]
         return Evaluation(
             key=row.key,
             decoder=row.decoder,
             boxes=row.boxes,
             own=row.own_decoder,
             truth=truth,
-            poses=suppress(poses, store.box_area[chosen], truth),
+            poses=Poses(image[rows], keypoints[rows], score[rows], rows),
             pairs=pairs,
         )
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plugins.metrics.submission import padded
 from stages.compare.statistics.persons import Poses, Truth
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -78,20 +79,6 @@ def match(
         order=pose[images, ranks],
         persons=np.bincount(truth.image[counts], minlength=count),
     )
-
-
-def padded(image: np.ndarray, count: int) -> np.ndarray:
-    """Places of the members of each image, ``(I, most)``; -1 where there are no more.
-
-    Args:
-        image: ``(N,)`` ascending.
-        count: I.
-    """
-    sizes = np.bincount(image, minlength=count)
-    table = np.full((count, max(1, sizes.max(initial=0))), -1)
-    starts = np.cumsum(sizes) - sizes
-    table[image, np.arange(len(image)) - starts[image]] = np.arange(len(image))
-    return table
 
 
 def _similarity(

@@ -9,9 +9,6 @@ from plugins.datasets.keypoint_sets import KeypointSet, find_set
 from plugins.datasets.prepared import Entries, open_truth
 from stages.files import StageError
 
-SCORE_THRESHOLD = 0.2
-"""Keypoints that score less do not count in a person's score (HRNet, MMPose)."""
-
 
 @dataclass(frozen=True)
 class Truth:
@@ -109,12 +106,3 @@ def make_truth(coco: dict, keypoint_set: KeypointSet, data_hash: str = "") -> Tr
         keypoint_set=keypoint_set,
         data_hash=data_hash,
     )
-
-
-def person_scores(scores: np.ndarray) -> np.ndarray:
-    """Mean ``(N,)`` of the keypoint scores ``(N, K)`` above 0.2; 0 where none is."""
-    scores = scores.astype(float)
-    counted = scores > SCORE_THRESHOLD
-    number = counted.sum(axis=1)
-    total = (scores * counted).sum(axis=1)
-    return np.where(number > 0, total / np.maximum(number, 1), 0.0)

@@ -1,0 +1,1 @@
+"""Metrics of predicted keypoints: during training, in evaluate and in compare."""
