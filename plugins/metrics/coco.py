@@ -59,7 +59,7 @@ def coco_metrics(
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    chosen = zip(COCO_STATS, evaluation.stats[:6], strict=True)
+    chosen = zip(COCO_STATS, evaluation.stats[:6].tolist(), strict=True)
     return {name: 100 * v if v >= 0 else float("nan") for name, v in chosen}
 
 
