@@ -8,6 +8,7 @@ the gradients. In a single process nothing here communicates.
 
 import contextlib
 import os
+import signal
 import time
 from collections.abc import Iterator
 
@@ -39,6 +40,7 @@ def launched() -> Iterator[None]:
         _join()
         yield
     except Exception:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a training listens to it
         if int(os.environ.get("RANK", 0)):
             time.sleep(PATIENCE)
         raise

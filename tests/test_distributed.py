@@ -277,6 +277,20 @@ def _failing(save, process: int):
     return save_and_fail
 
 
+def train_until_told(settings: dict, folder: str, step: int) -> None:
+    """Train; the second process alone gets SIGTERM, in that step."""
+    os.environ[SAVE_SECONDS], resume.ASK_EVERY = "3600", 1
+    after_step = ResumeHook.after_train_iter
+
+    def told(self, runner, *args, **kwargs):
+        if get_rank() == 1 and runner.iter + 1 == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        after_step(self, runner, *args, **kwargs)
+
+    ResumeHook.after_train_iter = told
+    train_cell(settings, folder)
+
+
 def weights_of(folder: str) -> dict[str, torch.Tensor]:
     return torch.load(f"{folder}/checkpoint.pth", weights_only=True)["state_dict"]
 
@@ -323,9 +337,24 @@ def test_a_killed_training_goes_on_with_any_number_of_processes(work, make_setti
     shutil.rmtree(SCRATCH)
     first, second = run(2, train_cell, settings, "two", 1)
     assert "its own failure" in second and "its own failure" not in first
+    check_going_on(settings, "epoch_00001_0000000")
+
+
+def test_sigterm_to_one_process_ends_all_with_a_state(work, make_settings):
+    """Inside an epoch, whose loss so far is that of all processes."""
+    settings = make_settings("flow")
+    assert run(1, train_cell, settings, "one") == [None]
+    shutil.rmtree(SCRATCH)
+    said = run(2, train_until_told, settings, "two", 3)
+    assert all("SystemExit: 143" in each for each in said), said
+    check_going_on(settings, "epoch_00001_0000001")
+
+
+def check_going_on(settings: dict, state: str) -> None:
+    """From this state two processes, or one, come where an undisturbed one came."""
     assert not Path("two").exists()
-    (state,) = SCRATCH.glob("*/epoch_*.pth")
-    assert state.name.startswith("epoch_00001_0000000-")
+    (found,) = SCRATCH.glob("*/epoch_*.pth")
+    assert found.name.startswith(f"{state}-")
     shutil.copytree(SCRATCH, "kept")
     assert run(2, train_cell, settings, "two") == [None, None]
     shutil.rmtree(SCRATCH)
@@ -425,15 +454,22 @@ def wait_for(condition, seconds: float = 120) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", ["torchrun", "worker"])
-def test_torchrun_trains_and_goes_on_after_a_kill(command_line, victim):
-    first = subprocess.Popen(torchrun(KEY))
+@pytest.mark.parametrize(
+    ("victim", "how"),
+    [("torchrun", "SIGKILL"), ("torchrun", "SIGTERM"), ("worker", "SIGKILL")],
+)
+def test_torchrun_trains_and_goes_on_after_a_kill(command_line, victim, how):
+    log = open("log.txt", "w+")
+    first = subprocess.Popen(torchrun(KEY), stdout=log)
     wait_for(lambda: list(SCRATCH.glob("*/epoch_*.pth")))
     workers = Path(f"/proc/{first.pid}/task/{first.pid}/children").read_text().split()
     assert len(workers) == 2
-    os.kill(first.pid if victim == "torchrun" else int(workers[1]), signal.SIGKILL)
+    process = first.pid if victim == "torchrun" else int(workers[1])
+    os.kill(process, signal.Signals[how])
     assert first.wait(60) != 0
     wait_for(lambda: not any(Path(f"/proc/{worker}").exists() for worker in workers))
+    asked = Path("log.txt").read_text().count("ended by SIGTERM")
+    assert asked == (victim == "torchrun")
     assert not Path("runs").exists()
     status, said = say(KEY)
     assert status == 0, said

@@ -5,17 +5,20 @@ import time
 from pathlib import Path
 
 import torch
-from mmengine.dist import broadcast, get_world_size, is_main_process
+from mmengine.dist import all_reduce, broadcast, get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
-from plugins.distributed import unwrapped
+from plugins.distributed import global_sum, unwrapped
 from plugins.hooks.history import HistoryHook
 from plugins.hooks.states import load_state, save_state
 
 LARGEST_SHARE = 0.02
 """Of the training's time, that saving may take where a state is large."""
+ASK_EVERY = 10
+"""Steps after which several processes ask one another: each time the devices wait."""
+ENDED = "ended by SIGTERM; the same command goes on from here"
 
 
 @HOOKS.register_module()
@@ -26,9 +29,10 @@ class ResumeHook(Hook):
     so that it ends with the same weights wherever it went on. On SIGTERM the state is
     saved and the process ends. The last epoch's state is always saved.
 
-    Where several processes train, the first one saves, after epochs alone, and all
-    restore the same state; it does not say how many they were, so that other numbers
-    may go on with it. SIGTERM then ends them at once.
+    Where several processes train, the first one saves, and all restore the same state;
+    it does not say how many they were, so that other numbers may go on with it. Every
+    ASK_EVERY steps they agree whether to save, and end together after any one's
+    SIGTERM: well within the 30 s that torchrun leaves them.
 
     Args:
         folder: where the states are; belongs to one configuration alone.
@@ -41,7 +45,7 @@ class ResumeHook(Hook):
 
     def __init__(self, folder: Path, history: HistoryHook, every: float) -> None:
         self.folder, self.history, self.every = Path(folder), history, every
-        self.pause, self.stopped = every, False
+        self.pause, self.told, self.stopped = every, False, False
         self.unfinished: dict | None = None
 
     def before_train(self, runner: Runner) -> None:
@@ -59,8 +63,7 @@ class ResumeHook(Hook):
             say(f"going on after epoch {runner.epoch} of {runner.max_epochs}{more}")
         self._compare_processes(runner)
         self.saved = time.monotonic()
-        if get_world_size() == 1:
-            self.before = signal.signal(signal.SIGTERM, self._stop)
+        self.before = signal.signal(signal.SIGTERM, self._stop)
 
     def before_train_epoch(self, runner: Runner) -> None:
         """Go on inside the epoch, after other hooks have begun it."""
@@ -78,33 +81,59 @@ class ResumeHook(Hook):
         """Save inside the epoch if it is time; its end is for after_train_epoch."""
         loader = runner.train_dataloader
         batches = loader.sampler.done + batch_idx + 1
-        if get_world_size() == 1 and batches < len(loader) and self._is_time():
+        ask = get_world_size() == 1 or batches % ASK_EVERY == 0
+        if ask and batches < len(loader) and self._is_time():
             self._save(runner, runner.epoch, batches, runner.iter + 1)
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Save if it is time, and after the last epoch."""
         epochs = runner.epoch + 1
-        last = epochs == runner.max_epochs
-        if is_main_process() and (last or self._is_time()):
+        if self._is_time() or epochs == runner.max_epochs:
             self._save(runner, epochs, 0, runner.iter)
 
     def after_train(self, runner: Runner) -> None:
         """SIGTERM is again what it was."""
-        if get_world_size() == 1:
-            signal.signal(signal.SIGTERM, self.before)
+        signal.signal(signal.SIGTERM, self.before)
 
     def _stop(self, number: int, frame: object) -> None:
-        """The first SIGTERM waits for the step's end, the second does not."""
-        self.stopped = True
-        signal.signal(number, signal.SIG_DFL)
+        """The first SIGTERM waits for the step's end, the second does not.
+
+        torchrun's processes get several: it passes on what their group got too.
+        """
+        self.told = True
+        if get_world_size() == 1:
+            signal.signal(number, signal.SIG_DFL)
 
     def _is_time(self) -> bool:
-        return self.stopped or time.monotonic() - self.saved >= self.pause
+        """Whether to save, and whether to stop then; the same in all processes."""
+        due = is_main_process() and time.monotonic() - self.saved >= self.pause
+        wish = torch.tensor(2 if self.told else int(due))
+        all_reduce(wish, "max")
+        self.stopped = bool(wish == 2)
+        return bool(wish)
 
     def _save(self, runner: Runner, epochs: int, batches: int, steps: int) -> None:
         started = time.monotonic()
+        so_far = self._so_far() if batches else None
+        if is_main_process():
+            state = self._state(runner, epochs, batches, steps)
+            save_state(state | {"epoch_so_far": so_far}, self.folder, epochs, batches)
+        self.saved = time.monotonic()
+        if self.every:
+            self.pause = max(self.every, (self.saved - started) / LARGEST_SHARE)
+        if self.stopped:
+            if is_main_process():
+                print(ENDED, flush=True)
+            raise SystemExit(128 + signal.SIGTERM)
+
+    def _so_far(self) -> dict:
+        """Of all processes; each of those that go on takes it for its own."""
+        so_far = self.history.so_far()
+        return so_far | {"loss": global_sum(so_far["loss"]) / get_world_size()}
+
+    def _state(self, runner: Runner, epochs: int, batches: int, steps: int) -> dict:
         cuda = torch.cuda.is_available()
-        state = {
+        return {
             "epoch": epochs,
             "batches": batches,
             "iteration": steps,
@@ -114,15 +143,7 @@ class ResumeHook(Hook):
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if cuda else None,
             "history": self.history.rows,
-            "epoch_so_far": self.history.so_far() if batches else None,
         }
-        save_state(state, self.folder, epochs, batches)
-        self.saved = time.monotonic()
-        if self.every:
-            self.pause = max(self.every, (self.saved - started) / LARGEST_SHARE)
-        if self.stopped:
-            print("ended by SIGTERM; the same command goes on from here", flush=True)
-            raise SystemExit(128 + signal.SIGTERM)
 
     def _restore(self, runner: Runner, state: dict) -> None:
         unwrapped(runner.model).load_state_dict(state["model"])
