@@ -273,7 +273,7 @@ def plausible(work, monkeypatch):
             found[name] = keypoints.astype(np.float32), scores.astype(np.float32)
         return found, dict.fromkeys(["network", *decoders], 1.0), None
 
-    monkeypatch.setattr("stages.evaluate.__main__.predict", guess)
+    monkeypatch.setattr("stages.evaluate.annotated.predict", guess)
     monkeypatch.setattr(detected, "predict", guess)
 
 

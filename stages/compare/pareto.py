@@ -1,9 +1,12 @@
 """AP against what it costs: operations, and time on the machine at hand."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from stages.compare.rows import Results
 from stages.compare.statistics.cost import costs
@@ -26,8 +29,7 @@ COSTS = {
 def pareto(results: Results, block: tuple) -> Figure:
     """AP against operations and time: a dot per method and size, mean over seeds.
 
-    The grey line joins the cells that no other one beats at the same or a lower cost;
-    next to a dot stands its input size.
+    See `draw_pareto`.
     """
     cost = costs(results).drop(columns=["parameters", "gmacs"])
     own = of_block(results.rows, block).query("own_decoder").merge(cost, on="key")
@@ -39,7 +41,8 @@ def pareto(results: Results, block: tuple) -> Figure:
     styles = method_styles(results.labels.values())
     figure = Figure(figsize=(WIDTH, 4.2), layout="constrained")
     for axis, column in zip(figure.subplots(1, 2, sharey=True), COSTS, strict=True):
-        _draw(axis, rows, column, styles)
+        draw_pareto(axis, rows, column, styles)
+        axis.set_xlabel(COSTS[column])
     figure.axes[0].set_ylabel("AP (%)")
     labels = [one for one in layout(results, block)[0] if one in set(rows["label"])]
     add_legend(figure, styles, labels, name_block(block))
@@ -53,12 +56,28 @@ def find_front(cost: np.ndarray, ap: np.ndarray) -> np.ndarray:
     return order[ap[order] > best]
 
 
-def _draw(axis: Axes, rows: pd.DataFrame, column: str, styles: dict) -> None:
+def draw_pareto(
+    axis: Axes, rows: pd.DataFrame, column: str, styles: dict
+) -> list[tuple[NamedTuple, Line2D]]:
+    """AP against a cost: a dot per row, with its input size below the lowest of a size.
+
+    The grey line joins what nothing beats at the same or a lower cost.
+
+    Args:
+        rows: label, size, AP and the cost's column; without cost or AP not drawn.
+        column: the cost's.
+
+    Returns:
+        Each row drawn, and its dot.
+    """
+    rows = rows.dropna(subset=[column, "AP"])
     front = rows.iloc[find_front(rows[column].to_numpy(), rows["AP"].to_numpy())]
     axis.plot(front[column], front["AP"], color="#999999", linewidth=1, zorder=1)
+    dots = []
     for row in rows.itertuples():
         style = styles[row.label] | {"linestyle": ""}
-        axis.plot(getattr(row, column), row.AP, **style, zorder=2)
+        (dot,) = axis.plot(getattr(row, column), row.AP, **style, zorder=2)
+        dots.append((row, dot))
     # One label for the methods of a size, which lie close to one another.
     for size, of_size in rows.groupby("size", sort=False):
         lowest = of_size.loc[of_size["AP"].idxmin()]
@@ -68,4 +87,4 @@ def _draw(axis: Axes, rows: pd.DataFrame, column: str, styles: dict) -> None:
         )
     scale_costs(axis)
     axis.margins(x=0.12, y=0.12)
-    axis.set_xlabel(COSTS[column])
+    return dots

@@ -38,23 +38,7 @@ def read_detections(path: Path, val: Split) -> Split:
         StageError: not readable as such a list.
     """
     findings = Findings(path)
-    of_image = defaultdict(list)
-    for position, entry in enumerate(_read(path)):
-        fault = _fault(entry, val.sound)
-        if fault:
-            findings.error(fault[0], position, f"[{position}]: {fault[1]}")
-        elif entry["category_id"] != val.category["id"]:
-            findings.dropped["box of another category"] += 1
-        elif entry["image_id"] not in val.sound:
-            findings.dropped["box on an image that val lacks"] += 1
-        else:
-            of_image[entry["image_id"]].append(entry)
-    for image_id, entries in of_image.items():
-        entries.sort(key=lambda entry: -entry["score"])
-        findings.dropped["box beyond the best of its image"] += len(
-            entries[MOST_BOXES:]
-        )
-        of_image[image_id] = entries[:MOST_BOXES]
+    of_image = _by_image(_read(path), val, findings)
     images = [image for image in val.sound.values() if image["id"] in of_image]
     chosen = [entry for image in images for entry in of_image[image["id"]]]
     keypoints = [0] * 3 * len(val.category["keypoints"])
@@ -73,6 +57,27 @@ def read_detections(path: Path, val: Split) -> Split:
         images,
         boxes,
     )
+
+
+def _by_image(entries: list, val: Split, findings: Findings) -> dict[int, list[dict]]:
+    """The sound boxes of each image, best first; findings say what was left out."""
+    of_image = defaultdict(list)
+    for position, entry in enumerate(entries):
+        fault = _fault(entry, val.sound)
+        if fault:
+            findings.error(fault[0], position, f"[{position}]: {fault[1]}")
+        elif entry["category_id"] != val.category["id"]:
+            findings.dropped["box of another category"] += 1
+        elif entry["image_id"] not in val.sound:
+            findings.dropped["box on an image that val lacks"] += 1
+        else:
+            of_image[entry["image_id"]].append(entry)
+    for image_id, boxes in of_image.items():
+        boxes.sort(key=lambda box: -box["score"])
+        beyond = len(boxes[MOST_BOXES:])
+        findings.dropped["box beyond the best of its image"] += beyond
+        of_image[image_id] = boxes[:MOST_BOXES]
+    return of_image
 
 
 def _read(path: Path) -> list:

@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from stages.compare.pareto import draw_pareto
 from stages.compare.report.model import interval
 from stages.compare.report.svg import INK, explain
-from stages.compare.style import scale_costs
 
 SIZE = (4.4, 3.1)
 """Width and height in inches: with 9 point text about the width of a phone."""
@@ -147,23 +147,16 @@ def calibration_lines(rows: pd.DataFrame, styles: dict) -> Figure:
 
 
 def pareto(rows: pd.DataFrame, cost: str, heading: str, styles: dict) -> Figure:
-    """AP against a cost; the line joins those that nobody beats at lower cost.
+    """AP against a cost, as `draw_pareto` has it.
 
     Args:
         rows: label, size, AP and the cost's column.
     """
     figure, axis = small()
-    rows = rows.dropna(subset=[cost, "AP"])
-    rows = rows.sort_values([cost, "AP"], ascending=[True, False])
-    front = rows[rows["AP"] > rows["AP"].cummax().shift(fill_value=-1.0)]
-    axis.plot(front[cost], front["AP"], color=INK, lw=0.8, alpha=0.5, zorder=1)
-    for row in rows.itertuples():
-        value = getattr(row, cost)
-        look = styles[row.label] | {"linestyle": ""}
-        text = f"{row.label}, {row.size}: AP {row.AP:.1f}, {heading} {value:.3g}"
-        _dot(axis, value, row.AP, look, text)
-    scale_costs(axis)
-    axis.set(xlabel=heading, ylabel="AP (%)", ylim=(0, None))
+    for row, dot in draw_pareto(axis, rows, cost, styles):
+        value = f"{heading} {getattr(row, cost):.3g}"
+        explain(dot, f"{row.label}, {row.size}: AP {row.AP:.1f}, {value}")
+    axis.set(xlabel=heading, ylabel="AP (%)")
     return figure
 
 

@@ -87,54 +87,65 @@ def read_lspet(
     Raises:
         StageError: ``path`` is not LSPET's joints.mat, or a photo cannot be read.
     """
-    joints = read_joints(path)
-    numbers = np.array([int(name[2:-4]) for name in names])
-    if not 1 <= numbers.min() <= numbers.max() <= len(joints):
-        raise StageError(
-            f"{path}: holds joints of {len(joints)} photos; the list of this split "
-            f"names im{numbers.min():05d}.jpg to im{numbers.max():05d}.jpg"
-        )
+    numbers = [int(name[2:-4]) for name in names]
+    joints = _joints_of(path, np.array(numbers))
     sizes = read_sizes(images, names)
-    joints, size = joints[numbers - 1], np.array([sizes[name] for name in names])
-    points = np.where(joints[..., 2:] > 0, joints[..., :2], np.nan)
-    with np.errstate(invalid="ignore"):
-        outside = ((points < 0) | (points > size[:, None])).any(axis=-1)
-        points = np.where(outside[..., None], np.nan, points)
-        extent = np.fmax.reduce(points, axis=1) - np.fmin.reduce(points, axis=1)
-        boxes, areas = enclose(points, PAD * extent.max(axis=1), size)
+    points, boxes, areas = _inside(joints, np.array([sizes[name] for name in names]))
     keypoints = np.full((len(names), len(keypoint_set), 2), np.nan)
     to, origin = np.array(BODY[keypoint_set.name]).T
     keypoints[:, to] = points[:, origin]
-    columns = zip(
-        numbers.tolist(),
-        boxes,
-        areas,
-        coco_keypoints(keypoints, digits=2),
-        strict=True,
-    )
-    persons = [
-        {
-            "id": number,
-            "image_id": number,
-            "category_id": 1,
-            "iscrowd": 0,
-            "bbox": box,
-            "area": area,
-            "area_source": "0.52*kpt_bbox",
-            "keypoints": flat,
-            "num_keypoints": sum(v > 0 for v in flat[2::3]),
-        }
-        for number, box, area, flat in columns
-    ]
+    columns = (numbers, boxes, areas, coco_keypoints(keypoints, digits=2))
+    persons = [_person(*row) for row in zip(*columns, strict=True)]
     entries = [
         image_entry(number, name, sizes[name])
-        for number, name in zip(numbers.tolist(), names, strict=True)
+        for number, name in zip(numbers, names, strict=True)
     ]
     coco = coco_file(entries, persons, keypoint_set)
     coco["categories"][0]["skeleton"] = [
         [a + 1, b + 1] for a, b in keypoint_set.skeleton if {a, b} <= set(to.tolist())
     ]
     return coco
+
+
+def _joints_of(path: Path, numbers: np.ndarray) -> np.ndarray:
+    """Joints ``(N, 14, 3)`` of these photos, see `read_joints`."""
+    joints = read_joints(path)
+    if not 1 <= numbers.min() <= numbers.max() <= len(joints):
+        raise StageError(
+            f"{path}: holds joints of {len(joints)} photos; the list of this split "
+            f"names im{numbers.min():05d}.jpg to im{numbers.max():05d}.jpg"
+        )
+    return joints[numbers - 1]
+
+
+def _inside(joints: np.ndarray, size: np.ndarray) -> tuple[np.ndarray, list, list]:
+    """Points ``(N, 14, 2)`` in px, NaN where not labelled; persons' boxes and areas.
+
+    Args:
+        joints: ``(N, 14, 3)``.
+        size: ``(N, 2)`` of the photos, px.
+    """
+    points = np.where(joints[..., 2:] > 0, joints[..., :2], np.nan)
+    with np.errstate(invalid="ignore"):
+        outside = ((points < 0) | (points > size[:, None])).any(axis=-1)
+        points = np.where(outside[..., None], np.nan, points)
+        extent = np.fmax.reduce(points, axis=1) - np.fmin.reduce(points, axis=1)
+        return points, *enclose(points, PAD * extent.max(axis=1), size)
+
+
+def _person(number: int, box: list, area: float, flat: list) -> dict:
+    """The annotation of a photo's person, with its keypoints as COCO has them."""
+    return {
+        "id": number,
+        "image_id": number,
+        "category_id": 1,
+        "iscrowd": 0,
+        "bbox": box,
+        "area": area,
+        "area_source": "0.52*kpt_bbox",
+        "keypoints": flat,
+        "num_keypoints": sum(v > 0 for v in flat[2::3]),
+    }
 
 
 def read_joints(path: Path) -> np.ndarray:
