@@ -6,8 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from mmengine.analysis import get_model_complexity_info
-from mmengine.logging import MMLogger
+from mmengine.analysis import FlopAnalyzer
 from mmpose.models.pose_estimators import TopdownPoseEstimator
 
 from plugins.datasets.crop_store import CropStore
@@ -57,17 +56,11 @@ def measure_cost(model: TopdownPoseEstimator) -> tuple[int, float]:
     width, height = model.head.codec.input_size
     network = torch.nn.Sequential(model.backbone, model.head).eval()
     image = torch.zeros(1, 3, height, width, device=next(model.parameters()).device)
-    # It warns about every operator that costs no multiplication.
-    logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel("ERROR")
-    try:
-        cost = get_model_complexity_info(
-            network, inputs=(image,), show_table=False, show_arch=False
-        )
-    finally:
-        logger.setLevel(level)
-    return sum(p.numel() for p in network.parameters()), cost["flops"] / 1e9
+    # Not get_model_complexity_info, which traces a second time for activations. It would
+    # warn about operators without multiplications, and about the losses.
+    counted = FlopAnalyzer(network, (image,)).unsupported_ops_warnings(False)
+    gmacs = counted.uncalled_modules_warnings(False).total() / 1e9
+    return sum(p.numel() for p in network.parameters()), gmacs
 
 
 def name_device(device: torch.device) -> str:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from mmengine.analysis import get_model_complexity_info
-from mmengine.logging import MMLogger
+from mmengine.analysis import FlopAnalyzer
 from torch import Tensor
 
 from stages.files import StageError, hash_of_file
@@ -114,16 +113,7 @@ def _times(size: tuple[int, ...], factor: int) -> tuple[int, int]:
 def _counter(network, device: torch.device) -> Callable[[tuple[int, int]], float]:
     def count(size: tuple[int, int]) -> float:
         image = torch.zeros(1, 3, size[1], size[0], device=device)
-        # It warns about every operator that costs no multiplication.
-        logger = MMLogger.get_current_instance()
-        level = logger.level
-        logger.setLevel("ERROR")
-        try:
-            cost = get_model_complexity_info(
-                network.model, inputs=(image,), show_table=False, show_arch=False
-            )
-        finally:
-            logger.setLevel(level)
-        return cost["flops"] / 1e9
+        counted = FlopAnalyzer(network.model, (image,))
+        return counted.unsupported_ops_warnings(False).total() / 1e9
 
     return count
