@@ -56,8 +56,8 @@ def measure_cost(model: TopdownPoseEstimator) -> tuple[int, float]:
     width, height = model.head.codec.input_size
     network = torch.nn.Sequential(model.backbone, model.head).eval()
     image = torch.zeros(1, 3, height, width, device=next(model.parameters()).device)
-    # Not get_model_complexity_info, which traces a second time for activations. It would
-    # warn about operators without multiplications, and about the losses.
+    # Not get_model_complexity_info, which traces a second time for activations. The
+    # warnings would be of operators without multiplications, and of the losses.
     counted = FlopAnalyzer(network, (image,)).unsupported_ops_warnings(False)
     gmacs = counted.uncalled_modules_warnings(False).total() / 1e9
     return sum(p.numel() for p in network.parameters()), gmacs
