@@ -342,3 +342,4 @@ def test_a_person_of_mpii_without_a_labelled_joint_is_counted(mpii, tmp_path):
     manifest = prepare(settings("mpii", tmp_path / "mpii"), tmp_path / "data/mpii", 1)
     assert manifest["splits"]["val"]["skipped"] == {"no visible keypoint": 1}
     assert manifest["splits"]["val"]["persons"] == 7
+    assert "num_keypoints corrected" not in manifest["splits"]["val"]["warnings"]

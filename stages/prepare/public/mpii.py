@@ -92,6 +92,7 @@ def read_mpii(path: Path, images: Path) -> dict:
             "iscrowd": 0,
             "bbox": boxes[number].tolist(),
             "area": areas[number],
+            "num_keypoints": sum(v > 0 for v in flat[number][2::3]),
             "keypoints": flat[number],
         }
         | ({} if heads is None else {"head_size": float(heads[number])})
