@@ -18,10 +18,12 @@ from stages.compare.cells import label_methods
 from stages.compare.convergence import convergence, reached
 from stages.compare.documents import to_latex, to_markdown
 from stages.compare.metrics import METRICS
+from stages.compare.peaks import peaks
 from stages.compare.rows import collect
 from stages.compare.style import method_styles
 from stages.compare.summary import comparison, summarise
 from stages.compare.tables import Table, best, build_tables
+from stages.compare.worst import worst
 from stages.files import StageError
 from tests.fake_cells import (
     make_cells,
@@ -29,6 +31,7 @@ from tests.fake_cells import (
     shrink_codec_report,
     write_grid,
     write_history,
+    write_maps,
     write_metrics,
     write_params,
     write_predictions,
@@ -509,6 +512,25 @@ def test_predictions_are_drawn_over_the_input(grid):
     drawn[row, labelled] = udp.lines[0].get_xydata()
     back = store.to_image_pixels(drawn)[row, labelled]
     assert back == pytest.approx(said[row, labelled], abs=1e-3)
+
+
+@pytest.mark.parametrize("draw", [pictures.predictions, peaks, worst])
+def test_a_title_fits_a_narrow_figure(tmp_path, draw):
+    """Where one method was trained at one size."""
+    ((key, cell),) = (cells := make_cells(methods=("udp",), sizes=("64x48",))).items()
+    write_grid(tmp_path, cells)
+    write_maps(tmp_path, key, cell)
+    results = collect(tmp_path)
+    (block,) = stage.blocks(results.rows)
+    figure = draw(results, block)
+    figure.draw_without_rendering()
+    (title,) = figure.texts
+    assert "hrnet_micro" in title.get_text()
+    extent, (size, *_) = title.get_window_extent(), figure.axes[0].texts[::-1]
+    assert size.get_text() == "64x48"
+    assert extent.x0 >= 0 and extent.x1 <= figure.bbox.width
+    assert size.get_window_extent().y1 <= extent.y0
+    assert extent.y1 <= figure.bbox.height
 
 
 def test_persons_are_spread_over_the_ranks_of_their_oks(grid):

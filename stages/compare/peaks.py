@@ -7,8 +7,9 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
-from stages.compare.pictures import EDGE, name_size, panels, split, wrapped
+from stages.compare.pictures import name_size, panels, split, wrapped
 from stages.compare.rows import Results
 from stages.compare.style import empty_figure
 from stages.compare.summary import layout, name_block, of_block
@@ -52,9 +53,7 @@ def peaks(results: Results, block: tuple) -> Figure:
         return empty_figure("no finished cell that kept its maps")
     parts = split(found, labels, sizes)
     persons = max(len(maps.truth) for maps in found.values())
-    figure, grids = panels(parts, {}, persons)
-    top = 1 - EDGE / figure.get_figheight()
-    figure.suptitle(name_block(block), fontsize="medium", y=top, va="top")
+    figure, grids = panels(parts, {}, persons, name_block(block))
     for axes, (size, some) in zip(grids, parts, strict=True):
         for axis in axes.flat:
             axis.set(xticks=[], yticks=[], frame_on=False)
@@ -130,7 +129,7 @@ def _draw_peak(axis: Axes, maps: Maps, person: int, keypoint: int) -> None:
     error = np.linalg.norm(decoded - truth)
     axis.text(
         0.97, 0.03, f"{error:.1f}", transform=axis.transAxes, ha="right", fontsize=7,
-        color="white",
+        color="white", path_effects=[withStroke(linewidth=1.5, foreground="black")],
     )  # fmt: skip
 
 

@@ -22,6 +22,10 @@ PANEL = 0.95
 """Width of one crop in inches."""
 EDGE = 0.05
 """White around the figure in inches."""
+NARROWEST = 2.0
+"""Width of a figure in inches: a title needs it."""
+TITLE, LINE = 13, 0.16
+"""Letters of the title to an inch, and inches that a line of it takes."""
 MOST_COLUMNS = 15
 """Crops side by side, at most; further sizes go below."""
 TRUTH = "ground truth"
@@ -60,9 +64,7 @@ def predictions(results: Results, block: tuple) -> Figure:
     parts = split(said, labels, [size for size in sizes if size in first])
     styles = {TRUTH: {"color": "white"}, **method_styles(results.labels.values())}
     parts = [(size, [TRUTH, *some]) for size, some in parts]
-    figure, grids = panels(parts, first, len(persons))
-    top = 1 - EDGE / figure.get_figheight()
-    figure.suptitle(name_block(block), fontsize="medium", y=top, va="top")
+    figure, grids = panels(parts, first, len(persons), name_block(block))
     for axes, (size, columns) in zip(grids, parts, strict=True):
         for column, name in enumerate(columns):
             color = styles[name]["color"]
@@ -160,9 +162,12 @@ def split(
 
 
 def panels(
-    parts: list[tuple[str, list[str]]], first: dict[str, CropStore], rows: int
+    parts: list[tuple[str, list[str]]],
+    first: dict[str, CropStore],
+    rows: int,
+    title: str,
 ) -> tuple[Figure, list[np.ndarray]]:
-    """A figure made to measure, with axes (rows, columns) for each part.
+    """A figure made to measure, with its title and axes (rows, columns) for each part.
 
     Parts stand side by side as long as the crops stay large enough to be read.
 
@@ -170,6 +175,7 @@ def panels(
         parts: size and names of the columns.
         first: a crop store of each size; without one, panels are square.
         rows: of each part.
+        title: in as many lines as the figure's width needs.
     """
     shapes = [first[size].input_size if size in first else (1, 1) for size, _ in parts]
     columns = max((names for _, names in parts), key=len)
@@ -179,14 +185,17 @@ def panels(
     across = min(len(shapes), max(1, MOST_COLUMNS // len(columns)))
     wide = PANEL * len(columns)
     tall = PANEL * rows * max(height / width for width, height in shapes)
-    width = 2 * EDGE + across * (wide + gap) - gap
-    height = 0.2 + -(-len(shapes) // across) * (head + tall + EDGE)
+    width = max(2 * EDGE + across * (wide + gap) - gap, NARROWEST)
+    said = textwrap.fill(title, int(TITLE * width))
+    titled = EDGE + LINE * (1 + said.count("\n"))
+    height = titled + -(-len(shapes) // across) * (head + tall + EDGE)
     figure = Figure(figsize=(width, height))
+    figure.suptitle(said, fontsize="medium", y=1 - EDGE / height, va="top")
     axes = []
     for place in range(len(shapes)):
         down, right = divmod(place, across)
         left = EDGE + right * (wide + gap)
-        top = height - 0.2 - head - down * (head + tall + EDGE)
+        top = height - titled - head - down * (head + tall + EDGE)
         grid = figure.add_gridspec(
             rows, len(columns), wspace=0.03, hspace=0.03, left=left / width,
             right=(left + wide) / width, bottom=(top - tall) / height, top=top / height,

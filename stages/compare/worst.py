@@ -4,7 +4,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from stages.compare.pictures import (
-    EDGE,
     Prediction,
     draw_person,
     load,
@@ -35,10 +34,8 @@ def worst(results: Results, block: tuple) -> Figure:
     first = {size: one.store for (size, _), one in reversed(said.items())}
     parts = split(said, labels, [size for size in sizes if size in first])
     styles = method_styles(results.labels.values())
-    figure, grids = panels(parts, first, WORST)
-    top = 1 - EDGE / figure.get_figheight()
     title = f"Worst of each method: {name_block(block)}"
-    figure.suptitle(title, fontsize="medium", y=top, va="top")
+    figure, grids = panels(parts, first, WORST, title)
     for axes, (size, some) in zip(grids, parts, strict=True):
         for axis in axes.flat:
             axis.set(xticks=[], yticks=[], frame_on=False)

@@ -32,9 +32,8 @@ def draw_persons(results: Results, rows: pd.DataFrame, title: str) -> Figure:
     sharpest = list(said.values())[-1].store
     columns = [pictures.TRUTH, *said]
     parts, stores = [(title, columns)], {title: sharpest}
-    figure, (axes,) = pictures.panels(parts, stores, len(chosen))
-    top = 1 - pictures.EDGE / figure.get_figheight()
-    figure.suptitle(f"{title}: {label}", fontsize="medium", y=top, va="top")
+    named = f"{title}: {label}"
+    figure, (axes,) = pictures.panels(parts, stores, len(chosen), named)
     for name, column in zip(columns, axes.T, strict=True):
         shown = said.get(name)
         store = shown.store if shown else sharpest
