@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from stages.compare.claims.cells import command, group_cells
+from stages.compare.claims.cells import command, data_choice, group_cells
 from stages.compare.claims.claim import CLAIMS, Claim, Contrast, read_claim, read_claims
 from stages.compare.claims.verdict import COLUMNS, judge
 from stages.compare.rows import collect
@@ -219,6 +219,12 @@ def test_every_claim_names_cells_that_can_be_run(path: Path):
     for contrast in one.contrasts:
         for selector in contrast.selectors:
             assert len(group.find(selector)) == 1, selector
+
+
+@pytest.mark.parametrize("name", sorted(p.stem for p in (CONF / "data").iterdir()))
+def test_every_dataset_is_chosen_in_words_that_the_planner_takes(name):
+    words = [f"{key}={value}" for key, value in data_choice(name).items()]
+    assert plan(["grid=single", *words])["data"]
 
 
 def test_the_claims_of_the_literature_are_there():

@@ -19,6 +19,7 @@ from stages.compare.report.answer import answer
 from stages.compare.report.files import read_files
 from stages.compare.report.model import Material
 from stages.compare.report.page import write_page
+from stages.compare.report.panels.codecs import codecs
 from stages.compare.report.svg import INK, explain, inline
 from stages.compare.rows import collect
 from stages.compare.significance import differences_of, stand
@@ -100,6 +101,23 @@ def test_page_needs_nothing_else(grid):
     assert len(page.ids) == len(set(page.ids))
     targets = {a[1:] for a in page.addresses if a.startswith("#")}
     assert targets <= set(page.ids)
+
+
+def test_coarse_errors_say_of_which_data_they_are(tmp_path):
+    cells = make_cells(("udp",), ("64x48",))
+    cells |= make_cells(("udp", "cal"), ("64x48",), data="coco")
+    write_params(tmp_path, cells)
+    for key, cell in cells.items():
+        write_metrics(tmp_path, key, metric_rows(key, cell))
+    coarse = pd.DataFrame({"key": list(cells), "size": "64x48", "within_1_cell": 0.5})
+    coarse = coarse.assign(method="", std_x=1.0, std_y=2.0)
+    oracle = pd.DataFrame({"codec": ["udp"], "implementation": "ours", "size": "64x48"})
+    oracle = oracle.assign(mean_px=0.1, p99_px=0.2)
+    files = {"codecs/oracle": oracle, "codecs/coarse_error": coarse}
+    _, *tables = codecs(material_of(tmp_path, **files)).tables
+    found = {table.caption.partition(": ")[2]: len(table.rows) for table in tables}
+    named = "hrnet_micro, quick schedule, ground-truth boxes"
+    assert found == {f"synthetic, {named}": 1, f"coco, {named}": 2}
 
 
 def test_every_panel_is_there_or_named(grid, tmp_path):

@@ -6,10 +6,13 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
+
 from stages.compare.claims.claim import Claim, Selector
 from stages.compare.rows import Results
 
 DATA = Path(__file__).parents[3] / "conf" / "data"
+FOLDER = "/path/to/folder"
 SEEDS = "0,1,2"
 """Of the command; a verdict on trainings needs two."""
 
@@ -134,10 +137,12 @@ def command(claim: Claim, group: Group) -> str:
 
 
 def data_choice(name: str) -> dict[str, str]:
-    """What chooses a dataset: its file in conf/data, or a folder to be filled in."""
-    if (DATA / f"{name}.yaml").exists():
-        return {"data": name}
-    return {"data": "coco_dir", "data.root": "/path/to/folder", "data.name": name}
+    """What chooses a dataset, with its folder to be filled in where it needs one."""
+    path = DATA / f"{name}.yaml"
+    if not path.exists():
+        return {"data": "coco_dir", "data.root": FOLDER, "data.name": name}
+    rooted = "root" in yaml.safe_load(path.read_text())
+    return {"data": name} | ({"data.root": FOLDER} if rooted else {})
 
 
 def overrides_of(cell: dict, extras: frozenset[str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ def codecs(material: Material) -> Panel:
     panel = Panel(text=[ORACLE], sources=["codecs/oracle.csv"])
     panel.tables.append(_oracle(material.files["codecs/oracle"]))
     if "codecs/coarse_error" in material.files:
-        panel.tables.append(_coarse(material))
+        panel.tables.extend(_coarse(material))
         panel.sources.append("codecs/coarse_error.csv")
     return panel
 
@@ -40,24 +40,28 @@ def _error(by_size: pd.DataFrame, size: str) -> Entry:
     return number(row["mean_px"], ".2f", note=f"{row['p99_px']:.2f}")
 
 
-def _coarse(material: Material) -> Table:
-    """From the keypoint's cell to the largest one of the predicted map."""
+def _coarse(material: Material) -> list[Table]:
+    """From the keypoint's cell to the largest one of the predicted map; by block."""
     frame = averaged(material, "codecs/coarse_error", [])
-    rows = [
-        Row(
-            [
-                name(row.label),
-                name(row.size),
-                number(100 * row.within_1_cell),
-                number(row.std_x, ".2f"),
-                number(row.std_y, ".2f"),
-            ],
-            row.keys,
-        )
-        for _, of_size in each_size(material, frame)
-        for row in of_size.itertuples()
-    ]
+    rows: dict[str, list[Row]] = {}
+    for caption, of_size in each_size(material, frame):
+        block = caption.partition(": ")[2]
+        rows.setdefault(block, []).extend(map(_near, of_size.itertuples()))
     columns = ["method", "size", "within a cell (%)", "x (cells)", "y (cells)"]
     note = "Standard deviations along x and y."
-    caption = "Coarse error: the largest cell of the predicted map"
-    return Table(caption, columns, rows, names=2, note=note)
+    caption = "Coarse error, the largest cell of the predicted map"
+    return [
+        Table(f"{caption}: {block}", columns, of_block, names=2, note=note)
+        for block, of_block in rows.items()
+    ]
+
+
+def _near(row) -> Row:
+    entries = [
+        name(row.label),
+        name(row.size),
+        number(100 * row.within_1_cell),
+        number(row.std_x, ".2f"),
+        number(row.std_y, ".2f"),
+    ]
+    return Row(entries, row.keys)
