@@ -5,11 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from plugins.datasets.crop_store import CropStore
-from plugins.datasets.keypoint_sets import COCO17
 from plugins.datasets.prepared import open_split
 from plugins.metrics.coco import coco_metrics
 from plugins.metrics.keypoints import mean_labelled
-from stages.evaluate.keypoints import compare_keypoints, person_oks
+from stages.evaluate.keypoints import compare_keypoints, mpii_pckh, person_oks
 from tests.fake_cells import make_cells, metric_rows, write_metrics, write_params
 
 
@@ -36,8 +35,9 @@ def write_evaluated(root: Path, key: str, cell: dict, store, coco: dict) -> None
         points = truth + draw.normal(0, 0.3 + n, truth.shape)
         points = points.astype(np.float32).astype(float)
         score = draw.random(truth.shape[:2]).astype(np.float32)
-        detail = compare_keypoints(store, points, COCO17)
-        found = coco_metrics(coco, store, points, score, COCO17)
+        detail = compare_keypoints(store, points, store.keypoint_set)
+        found = coco_metrics(coco, store, points, score, store.keypoint_set)
+        found |= mpii_pckh(coco, store, detail["image_px"])
         found["PCK"] = 100 * mean_labelled(detail["correct"], store.visible)
         found["error_px"] = mean_labelled(detail["input_px"], store.visible)
         rows.loc[n, list(found)] = list(found.values())

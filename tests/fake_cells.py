@@ -82,7 +82,7 @@ def metric_rows(key: str, cell: dict, **changes) -> pd.DataFrame:
     for decoder in DECODERS.get(cell["method"], (cell["method"],)):
         own = decoder == cell["method"]
         gain = GAIN[cell["method"]] + (0 if own else min(GAIN[decoder], 0.4))
-        ap = BASE_AP[cell["size"]] + gain * 48 / width + draw.normal(0, 0.4)
+        ap = BASE_AP.get(cell["size"], 50.0) + gain * 48 / width + draw.normal(0, 0.4)
         names = ("data", "size", "upscale", "backbone", "method", "seed", "schedule")
         rows.append(
             {"key": key, **{name: cell[name] for name in names}}

@@ -174,7 +174,7 @@ def calibrated(score: np.ndarray, similarity: np.ndarray) -> pd.DataFrame:
     points = truth.keypoints[person].copy()
     for n, value in enumerate(similarity):
         points[n, :, 0] += at_similarity(truth, value)
-    pairs = Pairs(person, points, score, np.zeros((len(score), 17)), None)
+    pairs = Pairs(person, points, score, np.zeros((len(score), 17)), None, None)
     return calibration(evaluation(truth, poses_of(points), pairs))
 
 

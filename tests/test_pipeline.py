@@ -67,7 +67,7 @@ def test_repro_of_upscaled_persons(clone: Path) -> None:
     """Every way to read a small person, from the camera to the table; then nothing."""
     network = clone / "conf/upscale/sr_compact.yaml"
     network.write_text(network.read_text().replace("steps: 1000", "steps: 20"))
-    overrides = ["grid=super_resolution", "upscale_to=64x48", "method=udp", *TINY[1:]]
+    overrides = ["grid=super_resolution", "upscale_to=64x48", "method=udp", *TINY]
     keys = plan(clone, *overrides)
     assert len(keys) == 5
     stages = [name.partition("@")[0] for name in ran(repro(clone))]

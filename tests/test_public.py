@@ -16,6 +16,8 @@ from scipy.io import savemat
 from plugins.datasets.crop_store import CropStore
 from plugins.datasets.keypoint_sets import COCO17, LSP14, MPII16
 from plugins.datasets.prepared import open_split
+from stages.compare.rows import collect
+from stages.compare.statistics.tables import compute
 from stages.downsample import downsample
 from stages.evaluate.keypoints import compare_keypoints, mpii_pckh
 from stages.files import StageError
@@ -23,6 +25,8 @@ from stages.plan import plan
 from stages.prepare import prepare
 from tests.coco_folder import write_coco_folder
 from tests.conftest import STORE
+from tests.evaluated_cells import write_evaluated
+from tests.fake_cells import make_cells, write_params
 
 TOP = Path(__file__).parent.parent
 DRAW = np.random.default_rng(5)
@@ -296,6 +300,27 @@ def test_pckh_is_mpiis(mpii):
     theirs = MpiiPCKAccuracy().compute_metrics([sample])
     assert theirs["PCK"] == pytest.approx(found["PCKh"], abs=1e-3)
     assert theirs["PCK@0.1"] == pytest.approx(found["PCKh@0.1"], abs=1e-3)
+
+
+def test_pckh_is_drawn_again_as_evaluate_measures_it(mpii, tmp_path):
+    root, _ = mpii
+    (tmp_path / "data").symlink_to(root / "data")
+    cells = make_cells(("udp", "cal"), ("64x64",), data="mpii")
+    write_params(tmp_path, cells)
+    store = CropStore(root / "data/stores/mpii-64x64/val")
+    coco = open_split(root / "data/mpii", "val").coco
+    for key, cell in cells.items():
+        write_evaluated(tmp_path, key, cell, store, coco)
+    results = collect(tmp_path)
+    computed = compute(results)
+    wide = results.rows.melt(["key", "decoder"], ["PCKh", "PCKh@0.1"], "metric")
+    both = wide.merge(computed.statistics, on=["key", "decoder", "metric"])
+    assert len(both) == len(wide) > 0
+    np.testing.assert_allclose(both["value_x"], both["value_y"], atol=1e-9)
+    assert (both["low"] <= both["value_x"]).all()
+    assert (both["value_x"] <= both["high"]).all()
+    assert both["low"].lt(both["high"]).any()
+    assert set(computed.differences["metric"]) >= {"PCKh", "PCKh@0.1"}
 
 
 def test_pckh_is_empty_without_heads(mpii):

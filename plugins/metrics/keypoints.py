@@ -4,6 +4,11 @@ import numpy as np
 
 PCK_THRESHOLD = 0.05
 """Share of the box's longer side within which a keypoint is correct (MMPose's PCK)."""
+PCKH = {"PCKh": 0.5, "PCKh@0.1": 0.1}
+"""Columns, and the share of the head's size within which a keypoint is correct.
+
+MPII's definition. (HRNet's code calls a threshold of 0.11 its @0.1.)
+"""
 
 
 def distances(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:

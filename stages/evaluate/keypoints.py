@@ -7,13 +7,11 @@ from plugins.codecs.common.heatmap import HeatmapCodec
 from plugins.datasets.crop_store import CropStore
 from plugins.datasets.keypoint_sets import KeypointSet
 from plugins.metrics.keypoints import (
+    PCKH,
     correct_keypoints,
     distances,
     object_keypoint_similarity,
 )
-
-PCKH = {"PCKh": 0.5, "PCKh@0.1": 0.1}
-"""Columns, and the share of the head's size within which a keypoint is correct."""
 
 
 def compare_keypoints(
@@ -37,7 +35,7 @@ def mpii_pckh(coco: dict, store: CropStore, image_px: np.ndarray) -> dict[str, f
     """PCKh@0.5 and @0.1 in percent, as MPII defines it; NaN on other datasets.
 
     The share of keypoints within so many head sizes, over all persons and keypoints but
-    pelvis and thorax. (HRNet's code calls a threshold of 0.11 its @0.1.)
+    pelvis and thorax.
 
     Args:
         coco: annotations of the persons, with a ``head_size`` in image px.

@@ -30,6 +30,7 @@ class Pairs:
         score: ``(N,)`` of the person.
         error: ``(N, K)`` distance in input px.
         correct: ``(N, K)`` bool, PCK.
+        heads: ``(N, K)`` distance in sizes of the head; NaN where there are none.
     """
 
     person: np.ndarray
@@ -37,6 +38,7 @@ class Pairs:
     score: np.ndarray
     error: np.ndarray
     correct: np.ndarray
+    heads: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -152,14 +154,14 @@ def _pair(
         raise ValueError("its persons are not those of the crop store, in its order")
     offset = keypoints - truth.keypoints[person]
     pixel = store.to_image[:, [0, 1], [0, 1]] * store.geometry.oversample
+    distance = distances(keypoints, truth.keypoints[person])
     return Pairs(
         person=person,
         keypoints=keypoints,
         score=score,
         error=np.linalg.norm(offset / pixel[:, None], axis=-1),
-        correct=correct_keypoints(
-            distances(keypoints, truth.keypoints[person]), truth.bbox[person]
-        ),
+        correct=correct_keypoints(distance, truth.bbox[person]),
+        heads=distance / truth.head[person][:, None],
     )
 
 

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from plugins.metrics.keypoints import PCKH
 from stages.compare.statistics.bootstrap import accumulate, resampled_mean
 from stages.compare.statistics.evaluations import TOLERANCE, Evaluation
 from stages.compare.statistics.matching import THRESHOLDS, match
+from stages.compare.statistics.persons import Truth
 from stages.files import StageError
 
-METRICS = ("AP", "AP50", "AP75", "AR", "PCK", "error_px")
+METRICS = ("AP", "AP50", "AP75", "AR", *PCKH, "PCK", "error_px")
 """Columns of metrics.csv that get intervals and tested differences."""
 
 
@@ -21,8 +23,8 @@ class Sample:
         key, decoder, boxes: which one.
         own: whether it is the method's own decoder.
         persons, images: how many it was measured on.
-        values: ``(1 + B,)`` by metric, of all images first; without those that the kind
-            of boxes does not define.
+        values: ``(1 + B,)`` by metric, of all images first; without those that the data
+            or the kind of boxes do not define.
     """
 
     key: str
@@ -51,6 +53,7 @@ def measure(one: Evaluation, weights: np.ndarray) -> Sample:
         correct = resampled_mean(one.pairs.correct, labelled, image, weights)
         values["PCK"] = 100 * correct
         values["error_px"] = resampled_mean(one.pairs.error, labelled, image, weights)
+        values |= _pckh(one.pairs.heads, labelled, image, weights, one.truth)
     return Sample(
         key=one.key,
         decoder=one.decoder,
@@ -60,6 +63,24 @@ def measure(one: Evaluation, weights: np.ndarray) -> Sample:
         images=len(one.truth.images),
         values=values,
     )
+
+
+def _pckh(
+    heads: np.ndarray,
+    labelled: np.ndarray,
+    image: np.ndarray,
+    weights: np.ndarray,
+    truth: Truth,
+) -> dict[str, np.ndarray]:
+    """PCKh in percent; nothing on datasets that do not define it."""
+    counted = list(truth.keypoint_set.pckh)
+    if not counted or np.isnan(heads).any():
+        return {}
+    labelled = labelled[:, counted]
+    return {
+        name: 100 * resampled_mean(heads[:, counted] <= share, labelled, image, weights)
+        for name, share in PCKH.items()
+    }
 
 
 def check(sample: Sample, ap: float) -> None:

@@ -23,6 +23,7 @@ class Truth:
         crowd: ``(G,)`` bool: several people, who are ignored.
         area: ``(G,)`` in image px squared.
         bbox: ``(G, 4)`` x, y, w, h in image px.
+        head: ``(G,)`` size in image px, by which PCKh counts; NaN where there is none.
         keypoint_set: names and sigmas.
         data_hash: of the prepared dataset.
     """
@@ -35,6 +36,7 @@ class Truth:
     crowd: np.ndarray
     area: np.ndarray
     bbox: np.ndarray
+    head: np.ndarray
     keypoint_set: KeypointSet
     data_hash: str
 
@@ -103,6 +105,7 @@ def make_truth(coco: dict, keypoint_set: KeypointSet, data_hash: str = "") -> Tr
         crowd=np.array([bool(p.get("iscrowd")) for p in persons])[order],
         area=np.array([p["area"] for p in persons], float)[order],
         bbox=np.array([p["bbox"] for p in persons], float).reshape(-1, 4)[order],
+        head=np.array([p.get("head_size", np.nan) for p in persons], float)[order],
         keypoint_set=keypoint_set,
         data_hash=data_hash,
     )
