@@ -113,7 +113,7 @@ def test_newton_steps_are_finite_and_short_for_any_numbers(gradient, hessian):
     step = newton_step(torch.tensor(gradient), torch.tensor(hessian))
     assert step.isfinite().all()
     assert step.norm() <= 1 + 1e-5
-    xx, xy, yy = (np.float64(value) for value in hessian)
+    yy, xx, xy = (np.float64(value) for value in hessian)
     with np.errstate(all="ignore"):
         if not (xx < 0 and yy < 0 and xx * yy > xy * xy):
             assert (step == 0).all()
@@ -128,7 +128,7 @@ def test_newton_steps_lead_to_the_maximum_of_a_quadratic(gradient, turn, flat, r
     axes = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     hessian = -axes @ np.diag([flat, flat * ratio]) @ axes.T
     exact = -np.linalg.solve(hessian, gradient)
-    packed = torch.tensor([hessian[0, 0], hessian[0, 1], hessian[1, 1]])
+    packed = torch.tensor([hessian[1, 1], hessian[0, 0], hessian[0, 1]])
     step = newton_step(torch.tensor(gradient, dtype=torch.float64), packed).numpy()
     expected = exact / max(1.0, np.linalg.norm(exact))
     np.testing.assert_allclose(step, expected, atol=1e-6)

@@ -1,6 +1,5 @@
 """The argmax cell: the floor that every other decoder is compared with."""
 
-import torch
 from torch import Tensor
 
 from plugins.codecs.common.rounded import RoundedCodec
@@ -15,4 +14,4 @@ class ArgmaxCodec(RoundedCodec):
 
     def refine(self, heatmaps: Tensor, peaks: Tensor) -> Tensor:
         """No step."""
-        return torch.zeros_like(peaks, dtype=heatmaps.dtype)
+        return peaks

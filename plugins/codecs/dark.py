@@ -13,9 +13,9 @@ from plugins.registry import CODECS
 STENCIL = torch.zeros(5, 5, 5)
 STENCIL[0, 2, [1, 3]] = torch.tensor([-0.5, 0.5])
 STENCIL[1, [1, 3], 2] = torch.tensor([-0.5, 0.5])
-STENCIL[2, 2, [0, 2, 4]] = torch.tensor([0.25, -0.5, 0.25])
-STENCIL[3, [1, 3, 1, 3], [1, 3, 3, 1]] = torch.tensor([0.25, 0.25, -0.25, -0.25])
-STENCIL[4, [0, 2, 4], 2] = torch.tensor([0.25, -0.5, 0.25])
+STENCIL[2, [0, 2, 4], 2] = torch.tensor([0.25, -0.5, 0.25])
+STENCIL[3, 2, [0, 2, 4]] = torch.tensor([0.25, -0.5, 0.25])
+STENCIL[4, [1, 3, 1, 3], [1, 3, 3, 1]] = torch.tensor([0.25, 0.25, -0.25, -0.25])
 
 
 @CODECS.register_module("dark")

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from plugins.codecs.common.peaks import gather_cells
+from plugins.codecs.common.peaks import gather_patches
 from plugins.codecs.common.rounded import RoundedCodec
 from plugins.registry import CODECS
 
@@ -21,22 +21,12 @@ class MSRACodec(RoundedCodec):
         MMPose leaves peaks within a cell of the border as they are. There the keypoint
         can only lie inward, since the map ends at the border cell's centre.
         """
-        height, width = heatmaps.shape[-2:]
-        x, y = peaks[..., 0, None], peaks[..., 1, None]
-
         # In legacy the input reaches 0.75 cells beyond the last cell: no step there.
         beyond = -1.0 if self.transform == "udp" else 0.0
-
-        def sign(near: Tensor, far: Tensor, cell: Tensor, length: int) -> Tensor:
-            difference = torch.sign(far - near).nan_to_num()[..., 0, 0]
-            cell = cell[..., 0]
-            difference = torch.where(cell == 0, 1.0, difference)
-            return torch.where(cell == length - 1, beyond, difference)
-
-        def value(column: Tensor, row: Tensor) -> Tensor:
-            column, row = column.clamp(0, width - 1), row.clamp(0, height - 1)
-            return gather_cells(heatmaps, column, row)
-
-        dx = sign(value(x - 1, y), value(x + 1, y), x, width)
-        dy = sign(value(x, y - 1), value(x, y + 1), y, height)
-        return SHIFT * torch.stack((dx, dy), dim=-1)
+        patches = gather_patches(heatmaps, peaks, 1)
+        values, outside = patches.values, patches.outside
+        lines = torch.stack((values[1], values[:, 1]))
+        sign = torch.sign(lines[:, 2] - lines[:, 0]).nan_to_num_()
+        sign.masked_fill_(outside[:, 0] < 0, 1.0)
+        sign.masked_fill_(outside[:, 2] > 0, beyond)
+        return peaks.add(sign, alpha=SHIFT)

@@ -12,9 +12,10 @@ from plugins.codecs.common.couplings import derive_fit_radius
 from plugins.codecs.common.gaussian import draw_gaussians
 from plugins.codecs.common.heatmap import HeatmapCodec
 from plugins.codecs.common.peaks import gather_patches, newton_step
+from plugins.constants import Fixed
 from plugins.registry import CODECS
 
-POWERS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
+POWERS = ((0, 0), (1, 0), (0, 1), (0, 2), (2, 0), (1, 1))
 """Exponents of x and y in the six terms of a quadratic."""
 TERMS = len(POWERS)
 RIDGE = 1e-7
@@ -45,8 +46,7 @@ class QuadraticFitCodec(HeatmapCodec):
         steps = torch.arange(-self.radius, self.radius + 1.0)
         y, x = torch.meshgrid(steps, steps, indexing="ij")
         basis = torch.stack([x**a * y**b for a, b in POWERS]).flatten(1)
-        self._basis = basis
-        self._products = (basis[:, None] * basis).flatten(0, 1)
+        self._sums = Fixed(self._sums_of(basis))
 
     def draw(self, cells: Tensor) -> Tensor:
         """Untruncated targets around the sub-pixel centres."""
@@ -58,39 +58,48 @@ class QuadraticFitCodec(HeatmapCodec):
         Weights are the squared heatmap, as a relative error of the map is an absolute
         one of its logarithm; cells that are not positive have none.
         """
-        values, outside = gather_patches(heatmaps, peaks, self.radius)
-        inside = (outside == 0).to(values)
-        values = (values * inside[0] * inside[1][:, None]).flatten(0, 1)
-        # Zero where there is nothing to fit: outside, below the floor, not finite.
-        values = F.threshold(values.nan_to_num(0.0, 0.0, 0.0), FLOOR, 0.0)
+        patches = gather_patches(heatmaps, peaks, self.radius)
+        inside = (patches.outside == 0).to(patches.values)
+        # Zero where there is nothing to fit: outside, or below the floor.
+        values = F.threshold(patches.values, FLOOR, 0.0)
+        values = values.mul_(inside[0]).mul_(inside[1][:, None]).flatten(0, 1)
         weights = values.square()
-        logs = values.clamp_min(FLOOR).log()
-        normal = (self._products.to(values) @ weights).view(TERMS, TERMS, -1)
-        right = self._basis.to(values) @ (weights * logs)
+        known = torch.cat((weights, torch.xlogy(weights, values)))
+        sums = self._sums.like(known) @ known
+        gx, gy, yy, xx, xy = solve(sums.view(TERMS, TERMS + 1, -1))
+        step = newton_step(torch.stack((gx, gy)), torch.stack((2 * yy, 2 * xx, xy)))
+        enough = values.sign().sum(0) >= TERMS
+        return peaks.addcmul(step, enough.to(step))
+
+    def _sums_of(self, basis: Tensor) -> Tensor:
+        """``(T * (T + 1), 2 C)``: the normal equations, linear in what is known.
+
+        That is the weight of each of C cells, and the same times the cell's logarithm.
+
+        Args:
+            basis: ``(T, C)``, the terms at each cell.
+        """
+        normal = basis[:, None] * basis
+        right = torch.zeros_like(basis)
         # Where a clipped patch leaves a curvature open it is the target's.
-        ridge = RIDGE * normal[0, 0] + 1e-30
-        normal.diagonal()[:, 3:] += ridge[:, None]
-        right[3::2] -= ridge / (2 * self.sigma**2)
-        _, gx, gy, xx, xy, yy = solve(normal, right)
-        step = newton_step(torch.stack((gx, gy)), torch.stack((2 * xx, xy, 2 * yy)))
-        enough = (values > 0).sum(0) >= TERMS
-        return torch.where(enough, step, 0.0).T.view(peaks.shape)
+        for term, (x, y) in enumerate(POWERS):
+            if x + y == 2:
+                normal[term, term] += RIDGE
+                right[term] -= RIDGE / (2 * self.sigma**2) * (x != y)
+        from_weights = torch.cat((normal, right[:, None]), 1)
+        from_logs = torch.cat((torch.zeros_like(normal), basis[:, None]), 1)
+        return torch.cat((from_weights, from_logs), -1).flatten(0, 1)
 
 
-def solve(normal: Tensor, right: Tensor) -> Tensor:
-    """Solve ``normal (T, T, M) x = right (T, M)`` for M positive definite systems.
+def solve(rows: Tensor) -> Tensor:
+    """Solve M positive definite systems ``(T, T + 1, M)``; all unknowns but the first.
 
-    Gauss's elimination for all of them at once: T is so small that LAPACK, which takes
-    them one by one, spends more on calls than on arithmetic.
+    Gauss's and Jordan's elimination for all of them at once: T is so small that LAPACK,
+    which takes them one by one, spends more on calls than on arithmetic.
     """
-    rows = torch.cat((normal, right[:, None]), 1)
-    terms = len(rows)
-    for pivot in range(terms - 1):
-        below, beyond = rows[pivot + 1 :], slice(pivot + 1, None)
-        factor = below[:, pivot] / rows[pivot, pivot]
-        below[:, beyond].addcmul_(factor[:, None], rows[pivot, beyond], value=-1)
-    solution = rows[:, terms]
-    for pivot in reversed(range(terms)):
-        solution[pivot] /= rows[pivot, pivot]
-        solution[:pivot].addcmul_(rows[:pivot, pivot], solution[pivot], value=-1)
-    return solution
+    for pivot in range(len(rows)):
+        first, others = rows[:, :1], rows[:, 1:]
+        row = others[pivot] / first[pivot]
+        rows = torch.addcmul(others, first, row, value=-1)
+        rows[pivot] = row
+    return rows[1:, 0]

@@ -6,8 +6,8 @@ from torch import Tensor
 from plugins.codecs.common.codec import Codec, Outputs
 from plugins.codecs.common.couplings import derive_sigma
 from plugins.codecs.common.gaussian import draw_gaussians
-from plugins.codecs.common.peaks import find_peaks
-from plugins.constants import constant
+from plugins.codecs.common.peaks import cells_of, find_maxima
+from plugins.constants import Fixed, constant
 from plugins.sizes import heatmap_size
 
 TRUNCATION = 3.0
@@ -47,6 +47,7 @@ class HeatmapCodec(Codec):
             for pixels, cells in zip(self.input_size, self.heatmap_size, strict=True)
         ]
         self.scale = torch.tensor(ratio, dtype=torch.float64)
+        self._scale = Fixed(self.scale)
 
     def derive_sigma(self) -> float:
         """Sigma of this codec's targets in cells."""
@@ -74,9 +75,9 @@ class HeatmapCodec(Codec):
         """
         heatmaps = outputs if isinstance(outputs, Tensor) else outputs["heatmaps"]
         heatmaps = heatmaps.float()
-        peaks, scores = find_peaks(heatmaps)
-        cells = peaks + self.refine(heatmaps, peaks)
-        return cells * self.pixels_per_cell(cells), scores
+        index, scores = find_maxima(heatmaps)
+        peaks = cells_of(index, self.heatmap_size)
+        return self.to_pixels(self.refine(heatmaps, peaks), scores), scores
 
     def soft_decode(self, outputs: Outputs) -> Tensor:
         """Mean cell under the squared positive part of each map, in input pixels.
@@ -102,12 +103,17 @@ class HeatmapCodec(Codec):
         raise NotImplementedError
 
     def refine(self, heatmaps: Tensor, peaks: Tensor) -> Tensor:
-        """Sub-cell step ``(N, K, 2)`` from the peaks, in cells."""
+        """Sub-cell places ``(2, M)`` of the peaks ``(2, M)``, in cells."""
         raise NotImplementedError
 
     def pixels_per_cell(self, like: Tensor) -> Tensor:
         """``scale`` on the device of ``like``, and of its type."""
-        return constant(tuple(self.scale.tolist()), like)
+        return self._scale.like(like)
+
+    def to_pixels(self, cells: Tensor, like: Tensor) -> Tensor:
+        """Cells ``(2, N * K)`` -> input pixels ``(N, K, 2)``; ``like (N, K)``."""
+        pixels = cells * self.pixels_per_cell(cells)[:, None]
+        return pixels.T.reshape(*like.shape, 2)
 
     def to_cells(self, keypoints: Tensor) -> Tensor:
         """Input pixels -> heatmap cells."""

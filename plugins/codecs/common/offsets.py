@@ -5,7 +5,7 @@ from torch import Tensor
 
 from plugins.codecs.common.codec import Outputs
 from plugins.codecs.common.heatmap import HeatmapCodec, mean_cells, peak_weights
-from plugins.codecs.common.peaks import find_peaks
+from plugins.codecs.common.peaks import cells_of, find_maxima
 from plugins.constants import constant
 
 
@@ -51,14 +51,14 @@ class OffsetCodec(HeatmapCodec):
     def decode_batch(self, outputs: Outputs) -> tuple[Tensor, Tensor]:
         """Largest cell plus the offset there; never farther than the disc reaches."""
         heatmaps = self.locate(outputs["heatmaps"].float())
-        peaks, scores = find_peaks(heatmaps)
-        offsets = outputs["offsets"].float().flatten(-2)
-        index = (peaks[..., 1] * heatmaps.shape[-1] + peaks[..., 0])[..., None, None]
-        step = offsets.gather(-1, index.expand(-1, -1, 2, 1))[..., 0] * self.unit
-        step = torch.where(step.isfinite().all(-1, keepdim=True), step, 0.0)
-        length = step.norm(dim=-1, keepdim=True)
-        cells = peaks + step * (self.radius / length.clamp_min(self.radius))
-        return cells * self.pixels_per_cell(cells), scores
+        index, scores = find_maxima(heatmaps)
+        offsets = outputs["offsets"].flatten(-2)
+        there = index[..., None, None].expand(-1, -1, 2, 1)
+        step = offsets.gather(-1, there).float().view(-1, 2).T * self.unit
+        step = torch.where(step.isfinite().all(0), step, 0.0)
+        step *= self.radius / torch.hypot(*step).clamp_min(self.radius)
+        cells = cells_of(index, self.heatmap_size) + step
+        return self.to_pixels(cells, scores), scores
 
     def locate(self, heatmaps: Tensor) -> Tensor:
         """The maps whose largest cells are taken."""

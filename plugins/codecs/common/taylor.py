@@ -5,6 +5,7 @@ from torch import Tensor
 from plugins.codecs.common.couplings import derive_kernel
 from plugins.codecs.common.heatmap import HeatmapCodec
 from plugins.codecs.common.peaks import blur_matrix, continued_patches, newton_step
+from plugins.constants import Fixed
 
 FLOOR = 1e-10
 """Smallest heatmap value whose logarithm is taken (MMPose's)."""
@@ -25,7 +26,7 @@ class TaylorCodec(HeatmapCodec):
     floor: float
     """Smallest modulated value whose logarithm is taken."""
     stencil: Tensor
-    """``(5, R, R)``: differences gx, gy, xx, xy, yy on the cells around the peak."""
+    """``(5, R, R)``: differences gx, gy, yy, xx, xy on the cells around the peak."""
 
     def __init__(
         self,
@@ -41,16 +42,16 @@ class TaylorCodec(HeatmapCodec):
         used = self.stencil.flatten(1).any(0)
         reach = self.stencil.shape[-1] // 2
         self.radius = reach + self.kernel // 2
-        self._blur = blur_matrix(self.kernel, reach)[used].float()
-        self._differences = self.stencil.flatten(1)[:, used].float()
+        self._blur = Fixed(blur_matrix(self.kernel, reach)[used])
+        self._differences = Fixed(self.stencil.flatten(1)[:, used])
 
     def refine(self, heatmaps: Tensor, peaks: Tensor) -> Tensor:
         """Newton step on the modulated log heatmap."""
         patches = continued_patches(heatmaps, peaks, self.radius, self.sigma, FLOOR)
-        modulated = self._blur.to(patches) @ patches.flatten(0, 1)
+        modulated = self._blur.like(patches) @ patches.flatten(0, 1)
         # DARK rescales to the old maximum, which matters where the floor is reached.
         maxima = patches[self.radius, self.radius]
-        modulated = modulated * (maxima / modulated.amax(0))
-        logs = modulated.clamp_min(self.floor).log()
-        differences = self._differences.to(logs) @ logs
-        return newton_step(differences[:2], differences[2:]).T.view(peaks.shape)
+        modulated *= maxima / modulated.amax(0)
+        logs = modulated.clamp_min_(self.floor).log_()
+        differences = self._differences.like(logs) @ logs
+        return peaks + newton_step(differences[:2], differences[2:])
