@@ -12,6 +12,6 @@ class ArgmaxCodec(RoundedCodec):
 
     reads = ("heatmap", "heatmap+offset", "disc+offset")
 
-    def refine(self, heatmaps: Tensor, peaks: Tensor) -> Tensor:
+    def refine(self, heatmaps: Tensor, index: Tensor) -> Tensor:
         """No step."""
-        return peaks
+        return heatmaps.new_zeros(2, 1)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from plugins.codecs.common.peaks import gather_patches
+from plugins.codecs.common.patches import cells_outside, gather_patches
 from plugins.codecs.common.rounded import RoundedCodec
 from plugins.registry import CODECS
 
@@ -15,7 +15,7 @@ SHIFT = 0.25
 class MSRACodec(RoundedCodec):
     """Gaussian around the rounded cell; argmax, a quarter cell to the higher side."""
 
-    def refine(self, heatmaps: Tensor, peaks: Tensor) -> Tensor:
+    def refine(self, heatmaps: Tensor, index: Tensor) -> Tensor:
         """A quarter cell per axis; a border cell's only neighbour counts as the higher.
 
         MMPose leaves peaks within a cell of the border as they are. There the keypoint
@@ -23,10 +23,10 @@ class MSRACodec(RoundedCodec):
         """
         # In legacy the input reaches 0.75 cells beyond the last cell: no step there.
         beyond = -1.0 if self.transform == "udp" else 0.0
-        patches = gather_patches(heatmaps, peaks, 1)
-        values, outside = patches.values, patches.outside
+        values = gather_patches(heatmaps, index, 1)
+        outside = cells_outside(heatmaps, index, 1)
         lines = torch.stack((values[1], values[:, 1]))
         sign = torch.sign(lines[:, 2] - lines[:, 0]).nan_to_num_()
         sign.masked_fill_(outside[:, 0] < 0, 1.0)
         sign.masked_fill_(outside[:, 2] > 0, beyond)
-        return peaks.add(sign, alpha=SHIFT)
+        return SHIFT * sign

@@ -76,8 +76,9 @@ class HeatmapCodec(Codec):
         heatmaps = outputs if isinstance(outputs, Tensor) else outputs["heatmaps"]
         heatmaps = heatmaps.float()
         index, scores = find_maxima(heatmaps)
-        peaks = cells_of(index, self.heatmap_size)
-        return self.to_pixels(self.refine(heatmaps, peaks), scores), scores
+        cells = cells_of(index, self.heatmap_size)
+        cells += self.refine(heatmaps, index.flatten())
+        return self.to_pixels(cells, scores), scores
 
     def soft_decode(self, outputs: Outputs) -> Tensor:
         """Mean cell under the squared positive part of each map, in input pixels.
@@ -102,8 +103,8 @@ class HeatmapCodec(Codec):
         """Target heatmaps of centres ``(N, K, 2)`` in cells."""
         raise NotImplementedError
 
-    def refine(self, heatmaps: Tensor, peaks: Tensor) -> Tensor:
-        """Sub-cell places ``(2, M)`` of the peaks ``(2, M)``, in cells."""
+    def refine(self, heatmaps: Tensor, index: Tensor) -> Tensor:
+        """Sub-cell steps ``(2, M)`` in cells, from the places ``(M,)`` of the peaks."""
         raise NotImplementedError
 
     def pixels_per_cell(self, like: Tensor) -> Tensor:

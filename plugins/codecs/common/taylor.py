@@ -4,7 +4,8 @@ from torch import Tensor
 
 from plugins.codecs.common.couplings import derive_kernel
 from plugins.codecs.common.heatmap import HeatmapCodec
-from plugins.codecs.common.peaks import blur_matrix, continued_patches, newton_step
+from plugins.codecs.common.patches import blur_matrix, continued_patches
+from plugins.codecs.common.peaks import newton_step
 from plugins.constants import Fixed
 
 FLOOR = 1e-10
@@ -45,13 +46,13 @@ class TaylorCodec(HeatmapCodec):
         self._blur = Fixed(blur_matrix(self.kernel, reach)[used])
         self._differences = Fixed(self.stencil.flatten(1)[:, used])
 
-    def refine(self, heatmaps: Tensor, peaks: Tensor) -> Tensor:
+    def refine(self, heatmaps: Tensor, index: Tensor) -> Tensor:
         """Newton step on the modulated log heatmap."""
-        patches = continued_patches(heatmaps, peaks, self.radius, self.sigma, FLOOR)
+        patches = continued_patches(heatmaps, index, self.radius, self.sigma, FLOOR)
         modulated = self._blur.like(patches) @ patches.flatten(0, 1)
         # DARK rescales to the old maximum, which matters where the floor is reached.
         maxima = patches[self.radius, self.radius]
         modulated *= maxima / modulated.amax(0)
         logs = modulated.clamp_min_(self.floor).log_()
         differences = self._differences.like(logs) @ logs
-        return peaks + newton_step(differences[:2], differences[2:])
+        return newton_step(differences[:2], differences[2:])
