@@ -100,6 +100,13 @@ def test_each_error_is_given_its_kind(wrong):
     assert similarity[0, [7, 8, 9]] == pytest.approx(1)
 
 
+def test_poses_that_find_nobody_have_no_kinds(wrong):
+    truth, poses = wrong
+    lost = poses.moved(poses.keypoints + 1e5)
+    frame = error_kinds(evaluation(truth, lost), 0.0)
+    assert list(frame["kind"]) == list(KINDS) and not frame["share"].any()
+
+
 def test_unlabelled_keypoints_have_no_kind(wrong):
     truth, poses = wrong
     truth.labelled[0, [5, 8]] = False

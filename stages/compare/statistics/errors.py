@@ -74,7 +74,9 @@ def classify(
         _similarity(truth, others, poses.keypoints[pose]),
     )
     own = _similarity(truth, person[:, None], poses.keypoints[pose])[:, 0]
-    every = np.concatenate([own, alike.reshape(len(pose), -1, alike.shape[-1])], axis=1)
+    # Not -1, which is no number where no pose found anybody.
+    flat = alike.reshape(len(pose), 2 * others.shape[1], alike.shape[-1])
+    every = np.concatenate([own, flat], axis=1)
     nearest, best = every.argmax(axis=1), every.max(axis=1)
     # The first place is the keypoint's own, the second that of its mirror image.
     kind = np.select(
