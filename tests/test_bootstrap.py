@@ -11,7 +11,6 @@ from plugins.datasets.prepared import open_split
 from stages.compare.statistics.bootstrap import (
     accumulate,
     draw,
-    interval,
     resampled_mean,
 )
 from stages.compare.statistics.differences import assess, correct
@@ -127,31 +126,6 @@ def simulate(count: int, generator: np.random.Generator, quality: float = 0.3):
     """OKS and scores of persons: a score knows a part of the OKS."""
     oks = 1 / (1 + np.exp(-(quality + 1.2 * generator.normal(size=count))))
     return oks, oks + generator.normal(0, 0.15, count)
-
-
-def coverage(repetitions: int, drawings: int, images: int) -> float:
-    """Share of intervals that hold the AP of the population, in percent."""
-    generator = np.random.default_rng(1)
-    everybody = persons_of(*simulate(400_000, generator))
-    truth = accumulate(everybody, np.ones((1, 400_000), np.int32))[0].mean()
-    held = 0
-    for seed in range(repetitions):
-        matches = persons_of(*simulate(images, generator))
-        drawn = accumulate(matches, draw(images, drawings, seed))[0].mean(axis=1)
-        low, high = interval(drawn)
-        held += low <= truth <= high
-    return 100 * held / repetitions
-
-
-def test_an_interval_of_95_percent_holds_the_truth_as_often():
-    """Of 200 repetitions one standard error is 1.5."""
-    assert 93 <= coverage(200, 200, 200) <= 97
-
-
-@pytest.mark.slow
-def test_coverage_with_as_many_drawings_as_compare_makes():
-    """Of 1,000 repetitions one standard error is 0.7."""
-    assert 93 <= coverage(1000, 1000, 400) <= 97
 
 
 def differ(a: tuple, b: tuple, images: int) -> dict[str, float]:

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from stages.compare.rows import BLOCK, Results
-from stages.compare.statistics.bootstrap import interval
+from stages.compare.statistics.bootstrap import interval, widening
 from stages.compare.statistics.measure import METRICS, Sample
 
 FAMILY = [*BLOCK, "metric", "same_checkpoint"]
@@ -41,14 +41,16 @@ class Series:
 def assess(samples: np.ndarray, images: int) -> dict[str, float]:
     """Difference, interval and p of the drawings ``(1 + B,)`` of a paired difference.
 
-    The p is two-sided: 2 P(T > |difference| / s), s the deviation of the drawings and T
-    Student's with one degree of freedom less than images (Efron and Tibshirani 1993,
-    ch. 12.4 and 13.2). Unlike a share of drawings it can fall below 1 / B, which
-    correcting for many comparisons needs. The interval is `bootstrap.interval`.
+    The p is two-sided: 2 P(T > |difference| / s), s the deviation of the drawings, by
+    `bootstrap.widening`, and T Student's with one degree of freedom less than images
+    (Efron and Tibshirani 1993, ch. 12.4 and 13.2). Unlike a share of drawings it can
+    fall below 1 / B, which correcting for many comparisons needs. The interval is
+    `bootstrap.interval`.
     """
     difference, drawn = float(samples[0]), samples[1:]
-    low, high = interval(samples)
-    deviation = np.nanstd(drawn, ddof=1) if np.isfinite(drawn).sum() > 1 else np.nan
+    low, high = interval(samples, images)
+    several = np.isfinite(drawn).sum() > 1
+    deviation = widening(images) * np.nanstd(drawn, ddof=1) if several else np.nan
     if difference == 0 and deviation == 0:
         p = 1.0
     elif deviation > 0:

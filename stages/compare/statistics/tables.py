@@ -105,7 +105,7 @@ def _statistics(results: Results, samples: list[Sample]) -> pd.DataFrame:
         known |= {"decoder": one.decoder, "boxes": one.boxes}
         known |= {"persons": one.persons, "images": one.images}
         for metric, values in one.values.items():
-            low, high = interval(values)
+            low, high = interval(values, one.images)
             figures = {"value": values[0], "low": low, "high": high}
             rows.append(known | {"metric": metric} | figures)
     return pd.DataFrame(rows, columns=STATISTICS)
@@ -120,7 +120,8 @@ def _intervals(results: Results, samples: list[Sample]) -> pd.DataFrame:
             for metric in METRICS:
                 drawn = mean_samples(series, metric)
                 if drawn is not None:
-                    low, high = interval(drawn)
+                    images = next(iter(series.seeds.values())).images
+                    low, high = interval(drawn, images)
                     figures = {"metric": metric, "low": low, "high": high}
                     rows.append(place | names | figures)
     return pd.DataFrame(rows, columns=INTERVALS)
