@@ -3,8 +3,10 @@
 ``python benchmarks/sweep.py [--seeds 4] [--others resolution]``
 
 The same cells are made twice, in two working copies: by a sweep, and by calling each
-stage's command. The difference is the sweep's. Seconds of processor time are beside
-those of the clock: where other work shares the cores, they alone say something.
+stage's command. The difference is the sweep's. Called again, the sweep has nothing to
+run: what it then takes, most of it for the comparison, it takes for any number of
+cells; the rest is what each one more costs. Seconds of processor time are beside those
+of the clock: where other work shares the cores, they alone say something.
 """
 
 import argparse
@@ -38,14 +40,17 @@ def main() -> None:
         plan(swept, f"grid={arguments.others}", *TINY[1:])
         plan(plain, "grid=single", *overrides)
         sweep = [*PYTHON, "stages.sweep", "-m", *overrides]
-        with_sweep = measure(swept, [sweep])
+        with_sweep, again = measure(swept, [sweep]), measure(swept, [sweep])
         alone = measure(plain, commands(plain))
         others = len(params(swept)["cells"])
-    cost = [(a - b) / arguments.seeds for a, b in zip(with_sweep, alone, strict=True)]
+    cost = [a - b for a, b in zip(with_sweep, alone, strict=True)]
+    more = [a - b for a, b in zip(cost, again, strict=True)]
     for name, (clock, processor) in {
         f"sweep of {arguments.seeds} cells, {others} in params.yaml": with_sweep,
         "their stages alone": alone,
-        "difference per cell": cost,
+        "the sweep again, with nothing to run": again,
+        "cost per cell, all in all": [seconds / arguments.seeds for seconds in cost],
+        "cost of one cell more": [seconds / arguments.seeds for seconds in more],
     }.items():
         print(f"{name}: {clock:.1f} s, {processor:.1f} s of the processor")
     print(f"load {os.getloadavg()[0]:.1f} on {len(os.sched_getaffinity(0))} cores")

@@ -71,7 +71,8 @@ def _lacks(choices: dict[str, str], name: str) -> bool:
     place, _, last = name.rpartition(".")
     if not place or name.startswith(("+", "~")):
         return False
-    groups = {k: value for k, value in choices.items() if "." not in k}
+    group = name.partition(".")[0]  # what else is chosen changes no setting's name
+    groups = {k: value for k, value in choices.items() if k == group}
     settings = OmegaConf.select(compose_cell(groups), place)
     return not isinstance(settings, DictConfig) or last not in settings
 
@@ -104,7 +105,8 @@ def makes_a_difference(choices: dict[str, str], name: str) -> bool:
 
     So the same cell has one name in every grid, and is trained once.
     """
-    inside = f"{name}."  # settings of a group exist only where it is chosen
-    chosen = {k: value for k, value in choices.items() if not k.startswith(inside)}
+    # Settings of a group exist only where it is chosen. A seed changes nothing else.
+    without = (f"{name}.", "seed")
+    chosen = {k: value for k, value in choices.items() if not k.startswith(without)}
     others = {k: value for k, value in chosen.items() if k != name}
     return compose_cell(others) != compose_cell(chosen)

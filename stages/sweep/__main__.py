@@ -18,7 +18,13 @@ from stages.plan import plan
 from stages.plan.additions import add_to_params
 from stages.plan.compose import GRIDS
 from stages.sweep.launch import check_launcher, is_hydras, launch
-from stages.sweep.pipeline import changed_cells, compare, compare_all, make_shared
+from stages.sweep.pipeline import (
+    changed_cells,
+    changed_stages,
+    compare,
+    compare_all,
+    make_shared,
+)
 from stages.sweep.record import LOCKS, Sweep, load_sweep, name_sweep
 from stages.sweep.table import Row, list_rows, render
 
@@ -40,10 +46,12 @@ def sweep(overrides: list[str], name: str | None) -> bool:
         pending = make_shared(this)
     print(f"sweep {this.name}: {len(keys)} cells, {len(pending)} to run", flush=True)
     launch(this, pending, hydras)
-    rows = show(this)
+    changed = changed_stages()
+    rows = show(this, changed)
     done = [row.key for row in rows if row.state == "done"]
     compared = compare(this.name, done) if done else False
-    compare_all()
+    if changed == {"compare"}:  # no other stage is left to run
+        compare_all()
     return compared and len(done) == len(keys)
 
 
@@ -54,9 +62,9 @@ def plan_cells(overrides: list[str]) -> dict:
     return plan([*single, *overrides])
 
 
-def show(this: Sweep) -> list[Row]:
-    """Print the table of a sweep."""
-    rows = list_rows(this, changed_cells(this))
+def show(this: Sweep, changed: set[str]) -> list[Row]:
+    """Print the table of a sweep, some of whose stages have changed."""
+    rows = list_rows(this, changed)
     print(render(rows), flush=True)
     return rows
 
@@ -66,7 +74,8 @@ def main() -> None:
     if sys.argv[1:2] == ["status"]:
         parser = argparse.ArgumentParser(prog="stages.sweep status")
         parser.add_argument("name", nargs="?", help="default: the one started last")
-        show(load_sweep(parser.parse_args(sys.argv[2:]).name))
+        this = load_sweep(parser.parse_args(sys.argv[2:]).name)
+        show(this, changed_cells(this))
         return
     parser = argparse.ArgumentParser(
         prog="stages.sweep",

@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from typing import IO
 
@@ -12,8 +10,8 @@ from stages.errors import StageError
 from stages.locks import hold
 from stages.plan.additions import add_to_params
 from stages.processes import end_with_parent
+from stages.sweep.commands import dvc
 from stages.sweep.machine import Share, take_share
-from stages.sweep.pipeline import environment
 from stages.sweep.record import (
     Sweep,
     load_sweep,
@@ -62,15 +60,14 @@ def new_log(sweep: Sweep, key: str) -> IO:
 
 
 def reproduce(stages: list[str], share: Share, log: IO) -> int:
-    """Run DVC on a cell's stages, which print to the log; gives the exit status."""
-    command = [sys.executable, "-m", "stages.sweep.reproduce", *stages]
-    command += ["--parent", str(os.getpid()), "--cores", *map(str, share.cores)]
-    status = subprocess.run(
-        command,
-        env=environment() | share.environment,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-    ).returncode
+    """Run DVC on a cell's stages, which print to the log; gives the exit status.
+
+    On these alone, since what cells share is up to date: DVC locks what a stage reads
+    too, and cells that were reproduced with their stores at once would refuse one
+    another.
+    """
+    command = ["repro", "--single-item", *stages]
+    status = dvc(*command, output=log, errors=log, share=share)
     if status in STOPPED and "SLURM_JOB_ID" in os.environ:
         # The whole job was told to stop. An ordinary end now would be its last, and
         # SLURM would not queue it again.

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from stages.files import StageError
 from stages.plan import CONF
 from stages.plan.params import said
-from stages.sweep.pipeline import environment
+from stages.sweep.commands import environment
 from stages.sweep.record import Sweep
 from stages.sweep.slurm import launch_on_slurm
 

@@ -2,26 +2,15 @@
 
 import itertools
 import json
-import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from stages.files import StageError
+from stages.sweep.commands import dvc, environment
 from stages.sweep.record import Sweep
-
-
-def dvc(*arguments: str, **options) -> subprocess.CompletedProcess:
-    """Run DVC, which waits where another one reads or writes its files."""
-    command = [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
-    return subprocess.run(command, env=environment(), text=True, **options)
-
-
-def environment() -> dict[str, str]:
-    """The stages' ``python`` is the one that runs this."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return os.environ | {"PATH": path}
 
 
 def changed_stages(targets: Iterable[str] = ()) -> set[str]:
@@ -32,10 +21,13 @@ def changed_stages(targets: Iterable[str] = ()) -> set[str]:
     """
     targets = list(targets)
     with_deps = ["--with-deps"] if targets else []
-    done = dvc("status", "--json", *with_deps, *targets, capture_output=True)
-    if done.returncode:
-        raise StageError(f"dvc status failed: {done.stderr.strip()}")
-    return set(json.loads(done.stdout))
+    command = ["status", "--json", *with_deps, *targets]
+    with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as errors:
+        status = dvc(*command, output=said, errors=errors)
+        said.seek(0), errors.seek(0)
+        if status:
+            raise StageError(f"dvc status failed: {errors.read().strip()}")
+        return set(json.load(said))
 
 
 def changed_cells(sweep: Sweep) -> set[str]:
@@ -58,7 +50,7 @@ def make_shared(sweep: Sweep) -> list[str]:
         shared = changed - own
         if not shared - made:  # DVC names what a change reaches only once it is made
             return [key for key in sweep.cells if changed & set(sweep.stages(key))]
-        if dvc("repro", "--keep-going", *sorted(shared)).returncode:
+        if dvc("repro", "--keep-going", *sorted(shared)):
             print("a shared stage failed (see above)", file=sys.stderr)
         made |= shared
 
@@ -72,6 +64,5 @@ def compare(name: str, keys: list[str]) -> bool:
 
 
 def compare_all() -> None:
-    """Bring results/ up to date where no other stage is left to run."""
-    if changed_stages() == {"compare"}:
-        dvc("repro", "--single-item", "compare")
+    """Bring results/ up to date."""
+    dvc("repro", "--single-item", "compare")

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import time
 
-from stages.sweep.pipeline import environment
+from stages.sweep.commands import environment
 from stages.sweep.record import SWEEPS, last_words
 
 POLL = 5
