@@ -1,15 +1,18 @@
 """Sweeps: cells added to params.yaml, what becomes of each, shares of the machine."""
 
+import io
 import json
 import multiprocessing
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from dvc.utils.serialize import _yaml as dvc_yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -19,8 +22,9 @@ from stages.plan import CONF, plan
 from stages.plan.additions import add_to_params
 from stages.sweep import cell
 from stages.sweep.__main__ import plan_cells
+from stages.sweep.commands import dvc
 from stages.sweep.launch import check_launcher, is_hydras, order
-from stages.sweep.machine import divide, list_gpus, take_share
+from stages.sweep.machine import Share, divide, list_gpus, take_share
 from stages.sweep.pipeline import changed_stages
 from stages.sweep.record import (
     Sweep,
@@ -361,3 +365,42 @@ def test_locks(tmp_path):
 def test_a_folder_without_dvc_is_named(folder):
     with pytest.raises(StageError, match="dvc status failed: .*"):
         changed_stages(["train@nothing"])
+
+
+# DVC in forks
+
+
+def test_dvc_has_its_share_of_the_machine_and_its_own_output(tmp_path, monkeypatch):
+    def main(arguments: list[str]) -> int:
+        core = [*os.sched_getaffinity(0), os.environ["OMP_NUM_THREADS"]]
+        os.write(1, f"{core} {arguments}".encode())
+        os.write(2, b"no")
+        return 7
+
+    monkeypatch.setattr("dvc.cli.main", main)
+    core = min(os.sched_getaffinity(0))
+    share = Share([core], {"OMP_NUM_THREADS": "3"})
+    with open(tmp_path / "out", "w") as out, open(tmp_path / "err", "w") as err:
+        assert dvc("repro", "x", output=out, errors=err, share=share) == 7
+    said = f"[{core}, '3'] ['--wait-for-lock', 'repro', 'x']"
+    assert (tmp_path / "out").read_text() == said
+    assert (tmp_path / "err").read_text() == "no"
+    assert os.environ.get("OMP_NUM_THREADS") != "3"
+
+
+def test_a_launchers_handlers_do_not_reach_dvc(monkeypatch):
+    """Submitit's would have the job queued again, twice."""
+    kill = lambda arguments: os.kill(os.getpid(), signal.SIGUSR2)  # noqa: E731
+    monkeypatch.setattr("dvc.cli.main", kill)
+    before = signal.signal(signal.SIGUSR2, lambda *_: None)
+    try:
+        assert dvc("repro") == -signal.SIGUSR2
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+
+
+def test_dvcs_lock_file_is_written_the_same_after_the_fast_reader():
+    text = (ROOT / "dvc.lock").read_text()
+    written = io.StringIO()
+    dvc_yaml._dump(dvc_yaml.parse_yaml(text, "dvc.lock"), written)
+    assert written.getvalue() == text
