@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from plugins.datasets.crop_store import CropStore
 from stages.compare import __main__ as stage
@@ -20,7 +21,7 @@ from stages.compare.documents import to_latex, to_markdown
 from stages.compare.metrics import METRICS
 from stages.compare.peaks import peaks
 from stages.compare.rows import collect
-from stages.compare.style import method_styles
+from stages.compare.style import WIDTH, add_legend, method_styles
 from stages.compare.summary import comparison, summarise
 from stages.compare.tables import Table, best, build_tables
 from stages.compare.worst import worst
@@ -587,3 +588,20 @@ def test_comparing_needs_no_torch():
         "sys.exit(bool({'torch', 'mmpose', 'mmengine'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_a_legend_is_never_cut(count):
+    """However many methods, and however long their labels."""
+    labels = [
+        f"cal (from=synthetic udp, weighting=gt, epochs={n})" for n in range(count)
+    ]
+    figure = Figure(figsize=(WIDTH, 3), layout="constrained")
+    axis = figure.subplots()
+    add_legend(figure, method_styles(labels), labels, "title")
+    figure.canvas.draw()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+    assert box.y0 >= 0 and box.y1 <= figure.bbox.y1
+    assert axis.get_window_extent().height > 0.6 * 3 * figure.dpi
+    assert axis.get_window_extent().y1 <= box.y0

@@ -74,6 +74,8 @@ def convergence(results: Results, block: tuple) -> Figure:
     column = followed(curves)
     styles = method_styles(results.labels.values())
     labels, sizes = layout(results, block)
+    told = curves.dropna(subset=column)["label"].unique()
+    labels = [label for label in labels if label in told]
     figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
     axes = figure.subplots(len(AGAINST), len(sizes), sharey=True, squeeze=False)
     for row, against in zip(axes, AGAINST, strict=True):

@@ -6,12 +6,16 @@ from pathlib import Path
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
 WIDTH = 9.0
 """Figure width in inches; text is readable at the README's 900 px."""
+
+LEGEND = 0.7
+"""Height in inches of a legend that the figures' own heights leave room for."""
 
 # Okabe and Ito's palette without its yellow, which is too light for lines on white.
 COLOURS = (
@@ -56,12 +60,22 @@ def method_styles(labels) -> dict[str, dict]:
 def add_legend(
     figure: Figure, styles: dict[str, dict], labels: list[str], title: str = ""
 ) -> None:
-    """One legend above all panels, under what the figure shows."""
+    """One legend above all panels, under what the figure shows.
+
+    In as many columns as fit the figure, which becomes higher by its rows.
+    """
     handles = [Line2D([], [], label=label, **styles[label]) for label in labels]
-    columns = min(6, max(1, len(handles)))
-    where = "outside upper center"
-    legend = figure.legend(handles=handles, loc=where, ncols=columns, title=title)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for columns in range(min(6, max(1, len(handles))), 0, -1):
+        legend = figure.legend(
+            handles=handles, loc="outside upper center", ncols=columns, title=title
+        )
+        if columns == 1 or legend.get_window_extent(renderer).width < figure.bbox.width:
+            break
+        legend.remove()
     legend.get_title().set_multialignment("center")
+    height = legend.get_window_extent(renderer).height / figure.dpi
+    figure.set_figheight(figure.get_figheight() + max(0, height - LEGEND))
 
 
 def scale_costs(axis: Axes) -> None:
