@@ -66,6 +66,7 @@ class HeatmapCodec(Codec):
         heatmaps = self.draw(cells) * weights[..., None, None]
         return {"heatmaps": heatmaps, "weights": weights, "keypoints": keypoints}
 
+    @torch.no_grad()  # an argmax has no gradient, and the steps are taken in place
     def decode_batch(self, outputs: Outputs | Tensor) -> tuple[Tensor, Tensor]:
         """Keypoints ``(N, K, 2)`` in input pixels and scores ``(N, K)``.
 

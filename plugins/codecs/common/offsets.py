@@ -48,6 +48,7 @@ class OffsetCodec(HeatmapCodec):
         y = mu[..., 1, None] - torch.arange(height, device=mu.device)
         return x[..., None, :], y[..., :, None]
 
+    @torch.no_grad()  # an argmax has no gradient, and the steps are taken in place
     def decode_batch(self, outputs: Outputs) -> tuple[Tensor, Tensor]:
         """Largest cell plus the offset there; never farther than the disc reaches."""
         heatmaps = self.locate(outputs["heatmaps"].float())
