@@ -445,6 +445,20 @@ def test_histories_without_ap_are_drawn_by_their_pck(grid, tmp_path):
         assert set(reached(results.curves)["metric"]) == {name}
 
 
+def test_all_of_a_learning_curve_is_seen(grid):
+    """Sizes share the vertical axis, and the last ones have the highest AP."""
+    results = collect(grid)
+    (block,) = stage.blocks(results.curves)
+    last = results.curves["size"] == results.curves["size"].iloc[-1]
+    results.curves.loc[last, "val_ap"] += 60
+    figure = convergence(results, block)
+    for axis in figure.axes:
+        low, high = axis.get_ylim()
+        heights = np.concatenate([line.get_ydata() for line in axis.lines])
+        assert low == 0
+        assert heights.max() <= high
+
+
 def test_decoder_plot_fills_the_own_decoder(grid):
     results = collect(grid)
     (block,) = stage.blocks(results.rows)

@@ -86,6 +86,8 @@ def convergence(results: Results, block: tuple) -> Figure:
             axis.set_ylabel("")
     for axis, size in zip(axes[0], sizes, strict=True):
         axis.set_title(size)
+    # After all lines: a limit that is set no longer follows what is drawn later.
+    axes[0][0].set_ylim(0, None)
     title = f"{name_block(block)}\nband: one standard deviation over seeds"
     add_legend(figure, styles, labels, title)
     return figure
@@ -100,6 +102,8 @@ def draw_learning(
     labels: list[str],
 ) -> None:
     """A line per method, the mean over its seeds; the band is one deviation.
+
+    The vertical axis is the caller's, who may share it between panels.
 
     Args:
         column: see `followed`.
@@ -117,8 +121,6 @@ def draw_learning(
             axis.fill_between(
                 x, y - spread, y + spread, color=colour, alpha=0.2, lw=0
             )  # fmt: skip
-    axis.set(
-        xlabel=AGAINST[against], ylabel=f"val. {NAMES[column]} (%)", ylim=(0, None)
-    )
+    axis.set(xlabel=AGAINST[against], ylabel=f"val. {NAMES[column]} (%)")
     axis.set_xlim(0, None)
     axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -57,6 +57,7 @@ def _plot(
     drawn, axis = small()
     labels = labels_of(material, curves)
     draw_learning(axis, curves, column, against, material.styles, labels)
+    axis.set_ylim(0, None)
     return figure(drawn, caption)
 
 
