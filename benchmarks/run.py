@@ -88,8 +88,12 @@ def run(script: str, arguments: list[str]) -> dict:
         return json.loads(out.read_text())
 
 
-def measure(root: Path, parts: list[str]) -> dict:
-    """Figures of these parts, each with its date and what it ran on."""
+def measure(root: Path | None, parts: list[str]) -> dict:
+    """Figures of these parts, each with its date and what it ran on.
+
+    Args:
+        root: of the photos, which decode needs none of.
+    """
     scripts = {
         "training": lambda: {
             name: run_training(["--root", str(root), *arguments])
@@ -237,8 +241,10 @@ def main() -> None:
     add("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        root = arguments.root or synthetic_folder(Path(folder))
-        new = measure(root.resolve(), arguments.only)
+        root = arguments.root and arguments.root.resolve()
+        if not root and arguments.only != ["decode"]:
+            root = synthetic_folder(Path(folder))
+        new = measure(root, arguments.only)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{device_name()}.json"
     known = json.loads(path.read_text()) if path.exists() else {}
