@@ -2,7 +2,8 @@
 
 Throughput: photos per second of the whole stage (annotations, table, crops, disk) and
 of PIL decoding each photo once to RGB, by the same workers, in turns; the fastest of
-several rounds, without the workers' start. Memory: largest sum, over the process and
+several rounds, without the workers' start, and as DVC runs it: what an earlier run made
+is gone before. Memory: largest sum, over the process and
 its workers, of anonymous memory (RssAnon of /proc/PID/status, 50 times a second); pages
 of mapped files belong to the kernel's cache and do not count.
 
@@ -15,6 +16,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -34,6 +36,7 @@ from stages.downsample.workers import start_workers  # noqa: E402
 
 SIZES = ("64x48", "256x192")
 STORE = {"data": "repeated", "padding": 1.25, "context": 0.25, "oversample": 1}
+NEW = Path("data/stores/new")
 RUN = (
     "import json, sys; from pathlib import Path; from stages.downsample import "
     "downsample; settings, folder, jobs = sys.argv[1:]; "
@@ -120,6 +123,7 @@ def fastest(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, flo
     best = dict.fromkeys(runs, float("inf"))
     for number in range(rounds + 1):
         for name, run in runs.items():
+            shutil.rmtree(NEW, ignore_errors=True)
             started = time.perf_counter()
             run()
             if number:
@@ -135,7 +139,7 @@ def throughput(root: Path, size: str, persons: int, jobs: int, rounds: int) -> d
 
     def stage(reduced: bool) -> Callable[[], object]:
         settings = STORE | {"size": size, "reduced_decode": reduced}
-        return lambda: downsample(settings, Path("data/stores/new"), jobs)
+        return lambda: downsample(settings, NEW, jobs)
 
     runs = {"bare decoding": bare_decoding(paths, jobs)}
     runs |= {"downsample": stage(False), "downsample, reduced decode": stage(True)}
@@ -146,7 +150,7 @@ def peak_memory(root: Path, size: str, persons: int, jobs: int) -> dict[str, flo
     """Largest anonymous memory in MB: of all processes, the first, and any worker."""
     write_repeated(root, Path("data/repeated"), persons)
     settings = json.dumps(STORE | {"size": size, "reduced_decode": False})
-    command = [sys.executable, "-c", RUN, settings, "data/stores/new", str(jobs)]
+    command = [sys.executable, "-c", RUN, settings, str(NEW), str(jobs)]
     environment = os.environ | {"PYTHONPATH": str(TOP), "CI": "1"}
     process = subprocess.Popen(command, env=environment)
     peak = {"all": 0.0, "first": 0.0, "worker": 0.0}

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import orjson
+
 from plugins.datasets.keypoint_sets import COCO17
 
 SECTIONS = {b'"images": [\n': "images", b'"annotations": [\n': "annotations"}
 """Lines after which prepare writes one entry per line."""
-DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def open_split(folder: Path, split: str) -> PreparedSplit:
             prepared.
     """
     with Entries(folder, split) as entries:
-        coco = json.loads(entries.content())
+        coco = orjson.loads(entries.content())
         return PreparedSplit(
             coco,
             entries.images_root,
@@ -166,8 +167,7 @@ class Entries:
 
 
 def _entry(line: bytes) -> dict:
-    # json.loads looks for the encoding of bytes, and for what follows the entry.
-    return DECODER.raw_decode(line.decode())[0]
+    return orjson.loads(line.rstrip(b",\n"))
 
 
 def _open(path: Path, folder: Path):

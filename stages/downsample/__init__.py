@@ -4,11 +4,10 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numba
 import numpy as np
 import PIL
-from PIL import features
+import simplejpeg
 
 from plugins import sizes
 from plugins.datasets import crop_store, prepared
@@ -16,12 +15,7 @@ from plugins.datasets.crop_store import CropGeometry
 from plugins.datasets.prepared import Entries
 from stages.downsample.camera import make_geometry
 from stages.downsample.crops import Job, write_all_crops
-from stages.downsample.table import (
-    column_names,
-    find_order,
-    pack_columns,
-    write_columns,
-)
+from stages.downsample.table import Table, find_order
 from stages.downsample.unfinished import unfinished_store
 from stages.downsample.workers import start_workers
 from stages.files import StageError, hash_of, hash_of_file, write_json
@@ -111,16 +105,13 @@ def write_split(
         order = find_order(entries, aside)
     except ValueError as error:
         raise StageError(str(error)) from None
-    write_columns(entries, order, geometry, settings, aside)
-    pack_columns(aside, folder / "table.npz", column_names(settings))
-    job = Job(
-        (folder / "crops.npy").absolute(),
-        (aside / "to_image.npy").absolute(),
-        geometry.crop_size,
-        settings["reduced_decode"],
-    )
-    write_all_crops(entries, order, job, aside / "done.npy", run)
-    return len(order.persons)
+    crops = (folder / "crops.npy").absolute()
+    job = Job(crops, geometry.crop_size, settings["reduced_decode"])
+    persons = len(order.persons)
+    with Table(aside, persons, geometry, settings) as table:
+        write_all_crops(entries, order, table, job, aside / "done.npy", run)
+        table.pack(folder / "table.npz")
+    return persons
 
 
 def open_entries(data: str, split: str) -> Entries:
@@ -139,6 +130,6 @@ def run_hash(settings: dict, data_hashes: list[str]) -> str:
     """Hash of settings, data and code: what an unfinished store may go on with."""
     code = [*Path(__file__).parent.glob("*.py"), *CODE]
     hashes = [hash_of_file(path) for path in sorted(map(Path, code))]
-    versions = [np.__version__, PIL.__version__, features.version("libjpeg_turbo")]
-    versions += [cv2.__version__, numba.__version__]
+    packages = (np, PIL, simplejpeg, numba)
+    versions = [package.__version__ for package in packages]
     return hash_of([settings, data_hashes, hashes, versions])

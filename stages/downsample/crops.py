@@ -7,19 +7,18 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from joblib import delayed
 from tqdm import tqdm
 
 from plugins.datasets.prepared import Entries
 from stages.downsample.camera import cut, greatest_reduction, read_photo
-from stages.downsample.table import Order
+from stages.downsample.table import Order, Table
 from stages.downsample.unfinished import Progress
 from stages.files import StageError
 
 PHOTOS_PER_TASK = 64
-COMMIT_SECONDS = 5
+COMMIT_SECONDS = 1
 """How much work a kill or a loss of power may cost."""
 
 
@@ -29,23 +28,22 @@ class Job:
 
     Attributes:
         crops: file of the crops.
-        to_image: file of the affines ``(N, 2, 3)``, crop pixels -> image pixels.
         size: crop ``(w, h)``.
         reduced_decode: whether JPEGs are decoded at reduced scale where that will do.
     """
 
     crops: Path
-    to_image: Path
     size: tuple[int, int]
     reduced_decode: bool
 
 
 def write_all_crops(
-    entries: Entries, order: Order, job: Job, record: Path, run: Callable
+    entries: Entries, order: Order, table: Table, job: Job, record: Path, run: Callable
 ) -> None:
     """Write the crops of a split, but for those that an earlier run has written.
 
     Args:
+        table: gets the persons, all of them, while workers cut.
         record: file that notes which tasks are done.
         run: of ``start_workers``.
 
@@ -56,7 +54,7 @@ def write_all_crops(
     shape = (len(order.persons), height, width, 3)
     photos = len(order.photos)
     progress = Progress(job.crops, record, shape, -(-photos // PHOTOS_PER_TASK))
-    tasks = make_tasks(entries, order, job, progress.done.copy())
+    tasks = make_tasks(entries, order, table, job, progress.done.copy())
     before = min(int(progress.done.sum()) * PHOTOS_PER_TASK, photos)
     quiet = "CI" in os.environ or None
     committed = time.monotonic()
@@ -80,32 +78,38 @@ def write_all_crops(
 
 
 def make_tasks(
-    entries: Entries, order: Order, job: Job, done: np.ndarray
+    entries: Entries, order: Order, table: Table, job: Job, done: np.ndarray
 ) -> Iterator[Callable]:
-    """Tasks that are not done, one after the other as they are asked for."""
+    """Tasks that are not done, one after the other as they are asked for.
+
+    The table is written on the way: each annotation is read once more, by a process
+    that would else wait for the workers.
+    """
     root = entries.images_root.absolute()  # workers may have another working folder
-    for number in np.flatnonzero(~done).tolist():
+    for number in range(len(done)):
         start = number * PHOTOS_PER_TASK
         places = order.photos[start : start + PHOTOS_PER_TASK].tolist()
         rows = order.rows[start : start + len(places) + 1].tolist()
-        photos = [root / entries.read(place)["file_name"] for place in places]
-        yield delayed(write_crops)(job, number, photos, rows)
+        persons = order.persons[rows[0] : rows[-1]].tolist()
+        affines = table.add([entries.read(place) for place in persons])
+        if not done[number]:
+            photos = [root / entries.read(place)["file_name"] for place in places]
+            yield delayed(write_crops)(job, number, photos, rows, affines)
 
 
 def write_crops(
-    job: Job, number: int, photos: list[Path], rows: list[int]
+    job: Job, number: int, photos: list[Path], rows: list[int], affines: np.ndarray
 ) -> tuple[int, int]:
     """Cut the persons of some photos and write their crops.
 
     Args:
         number: of the task.
         rows: first row of each photo's persons, and the end of the last one's.
+        affines: ``(N, 2, 3)`` of all of them, crop pixels -> image pixels.
 
     Returns:
         the task's number and how many photos it had.
     """
-    cv2.setNumThreads(1)  # the workers are as many as the cores
-    affines = np.array(np.load(job.to_image, mmap_mode="r")[rows[0] : rows[-1]])
     header = np.load(job.crops, mmap_mode="r").offset
     row_bytes = 3 * job.size[0] * job.size[1]
     try:

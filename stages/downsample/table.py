@@ -1,4 +1,4 @@
-"""A split's table: persons in order, read and written a block at a time.
+"""A split's table: persons in order, read and written a few at a time.
 
 Memory does not grow with the persons, but for some 25 bytes each for their order.
 """
@@ -17,8 +17,6 @@ from plugins.datasets.prepared import Entries
 from stages.downsample.camera import crop_to_image
 from stages.files import StageError, new_file
 
-BLOCK = 512
-"""Persons that are read and written at once."""
 KEY = struct.Struct("=3q")
 """Image id, own id, and where the entry is in the file."""
 
@@ -75,27 +73,62 @@ def sorted_keys(path: Path) -> tuple[np.ndarray, np.ndarray]:
     return keys["image"], keys["place"]
 
 
-def write_columns(
-    entries: Entries, order: Order, geometry: CropGeometry, settings: dict, folder: Path
-) -> None:
-    """Write the table's columns into ``folder``, each as an array's file."""
-    padding, names = settings["padding"], column_names(settings)
-    persons = len(order.persons)
-    with contextlib.ExitStack() as stack:
-        files = {
-            name: stack.enter_context(open(folder / f"{name}.npy", "wb"))
-            for name in names
-        }
-        for start in range(0, persons, BLOCK):
-            places = order.persons[start : start + BLOCK].tolist()
-            block = make_table([entries.read(p) for p in places], geometry, padding)
-            for name in names:
-                column = block[name]
-                if start == 0:
-                    header = np.lib.format.header_data_from_array_1_0(column)
-                    header |= {"shape": (persons, *column.shape[1:])}
-                    np.lib.format.write_array_header_1_0(files[name], header)
-                files[name].write(column.tobytes())
+class Table:
+    """The table's columns, each as an array's file, written some persons at a time.
+
+    Use it in a with block.
+    """
+
+    def __init__(
+        self, folder: Path, persons: int, geometry: CropGeometry, settings: dict
+    ) -> None:
+        """Begin the files in ``folder``; ``settings`` as in params.yaml."""
+        self._folder, self._persons, self._written = folder, persons, 0
+        self._geometry, self._padding = geometry, settings["padding"]
+        detected = settings.get("boxes", "gt") == "detections"
+        self._names = (*TABLE, DETECTED) if detected else TABLE
+        with contextlib.ExitStack() as stack:
+            self._files = {
+                name: stack.enter_context(open(folder / f"{name}.npy", "wb"))
+                for name in self._names
+            }
+            self._open = stack.pop_all()
+
+    def __enter__(self) -> "Table":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def add(self, annotations: list[dict]) -> np.ndarray:
+        """Write the next persons; gives their affines ``(N, 2, 3)``, crop -> image."""
+        block = make_table(annotations, self._geometry, self._padding)
+        for name, file in self._files.items():
+            column = block[name]
+            if self._written == 0:
+                header = np.lib.format.header_data_from_array_1_0(column)
+                header |= {"shape": (self._persons, *column.shape[1:])}
+                np.lib.format.write_array_header_1_0(file, header)
+            file.write(column.tobytes())
+        self._written += len(annotations)
+        return block["to_image"]
+
+    def pack(self, path: Path) -> None:
+        """Pack the columns' files into the table ``path``, as np.savez does.
+
+        Without the time of day, so that the same table is the same bytes.
+        """
+        if self._written != self._persons:
+            raise RuntimeError(f"{self._written} of {self._persons} persons added")
+        self._open.close()
+        with new_file(path, "wb") as handle, zipfile.ZipFile(handle, "w") as archive:
+            for name in self._names:
+                entry = zipfile.ZipInfo(f"{name}.npy")
+                with (
+                    open(self._folder / entry.filename, "rb") as column,
+                    archive.open(entry, "w", force_zip64=True) as packed,
+                ):
+                    shutil.copyfileobj(column, packed)
 
 
 def make_table(
@@ -119,24 +152,3 @@ def make_table(
         "to_image": to_image,
         DETECTED: np.array([a.get(DETECTED, 1) for a in annotations], dtype=np.float64),
     }
-
-
-def column_names(settings: dict) -> tuple[str, ...]:
-    """Columns of a store's table; ``settings`` as in params.yaml."""
-    detected = settings.get("boxes", "gt") == "detections"
-    return (*TABLE, DETECTED) if detected else TABLE
-
-
-def pack_columns(folder: Path, path: Path, names: tuple[str, ...]) -> None:
-    """Pack the columns' files into the table ``path``, as np.savez does.
-
-    Without the time of day, so that the same table is the same bytes.
-    """
-    with new_file(path, "wb") as handle, zipfile.ZipFile(handle, "w") as archive:
-        for name in names:
-            entry = zipfile.ZipInfo(f"{name}.npy")
-            with (
-                open(folder / entry.filename, "rb") as column,
-                archive.open(entry, "w", force_zip64=True) as packed,
-            ):
-                shutil.copyfileobj(column, packed)
