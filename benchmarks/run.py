@@ -1,6 +1,6 @@
 """``make bench``: every measurement of this folder, on one machine, in one run.
 
-    python benchmarks/run.py [--root FOLDER] [--only training downsample decode]
+    python benchmarks/run.py [--root FOLDER] [--only training step downsample decode]
 
 FOLDER is in COCO format: annotations/train.json, annotations/val.json, train/, val/;
 without one, the synthetic people of data/synthetic serve. Writes
@@ -49,7 +49,7 @@ def device_name() -> str:
     return re.sub(r"\W+", "-", name.lower()).strip("-")
 
 
-PARTS = ["training", "downsample", "decode"]
+PARTS = ["training", "step", "downsample", "decode"]
 PERSONS = {"64x48": 2048, "128x96": 1024, "256x192": 512}
 """In an epoch: so many that each size takes about as long."""
 
@@ -99,6 +99,10 @@ def measure(root: Path | None, parts: list[str]) -> dict:
             name: run_training(["--root", str(root), *arguments])
             for name, arguments in training_runs().items()
         },
+        "step": lambda: {
+            name: run("step.py", ["--root", str(root), *arguments])
+            for name, arguments in training_runs().items()
+        },
         "downsample": lambda: run("downsample.py", ["--root", str(root)]),
         "decode": lambda: run("decode.py", []),
     }
@@ -118,7 +122,12 @@ def measure(root: Path | None, parts: list[str]) -> dict:
 def render(device: str, found: dict) -> str:
     """Tables in Markdown."""
     lines = [f"# Speed on {device}", ""]
-    tables = {"training": training, "downsample": downsampling, "decode": decoding}
+    tables = {
+        "training": training,
+        "step": stepping,
+        "downsample": downsampling,
+        "decode": decoding,
+    }
     for part, measured in found.items():
         about = f"{measured['cores']} cores, torch {measured['torch']}"
         if "photos" in measured:
@@ -148,6 +157,33 @@ def training(networks: dict) -> list[str]:
         rows[-1][1:] = [str(b["workers"]) for b in best]
         lines += [f"{name}; stock N: MMPose with N workers.", ""]
         lines += [*_table(["", *sizes], rows), ""]
+    return lines
+
+
+def stepping(networks: dict) -> list[str]:
+    """Speed of the bare step with one setting changed, and of its first step."""
+    lines = []
+    for name, sizes in networks.items():
+        size, variants = next(iter(sizes.items()))
+        rates = {
+            variant: [part[variant]["images_per_s"] for part in sizes.values()]
+            for variant in variants
+        }
+        usual = next(iter(rates.values()))
+        rows = [
+            [
+                variant,
+                *(
+                    f"{rate / u:.2f}"
+                    for rate, u in zip(rates[variant], usual, strict=True)
+                ),
+                f"{found['first_step_s']:.1f}",
+            ]
+            for variant, found in variants.items()
+        ]
+        columns = ["images/s of the bare step, as a ratio", *sizes]
+        lines += [f"{name}.", ""]
+        lines += [*_table([*columns, f"first step at {size}, s"], rows), ""]
     return lines
 
 

@@ -145,7 +145,8 @@ def measure_step(args: SimpleNamespace) -> dict:
     optimizer = build_optimizer(model, settings["schedule"], DEVICE)
     width, height = parse_size(args.size)
     inputs = torch.randn(args.batch_size, 3, height, width, device=DEVICE)
-    inputs = inputs.contiguous(memory_format=torch.channels_last)
+    if settings["schedule"]["channels_last"]:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
     columns, rows = heatmap_size((width, height))
     shape = (args.batch_size, len(store.keypoint_set), rows, columns)
     target = torch.rand(*shape, device=DEVICE)
@@ -157,6 +158,10 @@ def measure_step(args: SimpleNamespace) -> dict:
         optimizer.update_params(loss)
 
     steps = max(20, args.epochs * args.persons // args.batch_size)
+    started = time.perf_counter()
+    step()
+    synchronise()
+    first = time.perf_counter() - started
     for _ in range(int(WARM_UP * steps)):
         step()
     synchronise()
@@ -167,6 +172,7 @@ def measure_step(args: SimpleNamespace) -> dict:
     synchronise()
     return {
         "images_per_s": count * args.batch_size / (time.perf_counter() - started),
+        "first_step_s": first,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
 
