@@ -125,7 +125,7 @@ def make_transfer(key: str, cell: dict, name: str, store: str) -> tuple[str, dic
             f"test_upscale={name}: a network trained with upscale={cell['upscale']} "
             "reads persons of another size; expected two upscalings"
         )
-    kept = {k: value for k, value in cell.items() if k not in ("code", "init")}
+    kept = {k: value for k, value in cell.items() if k != "init"}
     front, _, seed = key.rpartition("-")
     return f"{front}-test_{name}-{seed}", kept | {
         "store": store, "test_upscale": name, "trained": key,
