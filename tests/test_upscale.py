@@ -12,6 +12,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 from spandrel.architectures.Compact import Compact
+from spandrel.architectures.ESRGAN import ESRGAN
+from spandrel.architectures.SAFMN import SAFMN
+from spandrel.architectures.SPAN import SPAN
+from spandrel.architectures.SwinIR import SwinIR
 
 from plugins.datasets.crop_store import CropGeometry, CropStore
 from stages.downsample import downsample
@@ -164,6 +168,36 @@ def test_any_weights_and_any_scale(work, suffix, scale):
     grown = resample(grown, (80, 96), "bicubic") if scale == 4 else grown
     wanted = (255 * grown.clamp(0, 1)).permute(0, 2, 3, 1).numpy()
     np.testing.assert_allclose(store.crops[:2], wanted, atol=0.6)
+
+
+@pytest.mark.parametrize(
+    ("network", "wrapper"),
+    [
+        (lambda: ESRGAN(num_filters=4, num_blocks=1, scale=2), None),
+        (
+            lambda: SPAN(num_in_ch=3, num_out_ch=3, feature_channels=8, upscale=2),
+            "params_ema",
+        ),
+        (lambda: SAFMN(dim=8, n_blocks=1, upscaling_factor=2), "params"),
+        (
+            lambda: SwinIR(
+                depths=[2], num_heads=[2], embed_dim=8, window_size=8, upscale=2,
+                upsampler="pixelshuffledirect",
+            ),
+            "state_dict",
+        ),
+    ],
+    ids=["ESRGAN", "SPAN", "SAFMN", "SwinIR"],
+)  # fmt: skip
+def test_networks_of_other_architectures(work, request, network, wrapper):
+    """As they are published: with windows, least sizes, and names around them."""
+    torch.manual_seed(0)
+    state = network().state_dict()
+    torch.save({wrapper: state} if wrapper else state, work / "net.pth")
+    folder, spent = run(NETWORK | {"weights": "net.pth", "tile": 40, "overlap": 8})
+    assert spent["architecture"].startswith(request.node.callspec.id)
+    assert spent["scale"] == 2
+    assert CropStore(folder / "val").crops.shape == (6, 96, 80, 3)
 
 
 def test_tiles_give_what_the_whole_image_gives(tmp_path):
