@@ -166,6 +166,18 @@ def test_inputs_are_the_crops_without_margin(tiny_data, monkeypatch, tmp_path):
     assert np.abs(finer - inputs).mean() < 2
 
 
+@pytest.mark.parametrize("step", [2, 3, 4, 6])
+def test_inputs_of_finer_crops_are_their_means(step):
+    """Rounded to the nearest grey level, exactly."""
+    store = CropStore.__new__(CropStore)
+    store.geometry = CropGeometry((48, 64), 16, step)
+    rng = np.random.default_rng(step)
+    store.crops = rng.integers(0, 256, (3, 96 * step, 80 * step, 3), dtype=np.uint8)
+    inner = store.crops[1:, 16 * step : 80 * step, 16 * step : 64 * step]
+    means = inner.reshape(2, 64, step, 48, step, 3).mean(axis=(2, 4))
+    np.testing.assert_array_equal(store.inputs(slice(1, 3)), np.rint(means))
+
+
 def test_crowds_and_unlabelled_persons_are_left_out(tiny_data, monkeypatch, tmp_path):
     monkeypatch.chdir(tiny_data)
     scan = Entries.scan

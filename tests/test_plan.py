@@ -62,15 +62,11 @@ def test_every_file_of_conf_composes_under_its_name(group):
 def test_an_axis_on_the_command_line_replaces_the_grids():
     params = plan(["size=64x48,96x72", "method=udp", "seed=0,1,2"])
     assert params["plan"] == ["size=64x48,96x72", "method=udp", "seed=0,1,2"]
-    assert (
-        list(params["cells"])
-        == [
-            f"synthetic-{size}-hrnet_micro-udp-s{seed}"
-            for size in ("64x48", "96x72")
-            for seed in (0, 1, 2)
-        ]
-        or len(params["cells"]) == 6
-    )
+    assert sorted(params["cells"]) == [
+        f"synthetic-{size}-hrnet_micro-udp-s{seed}"
+        for size in ("64x48", "96x72")
+        for seed in (0, 1, 2)
+    ]
     assert set(params["stores"]) == {"synthetic-64x48", "synthetic-96x72"}
     assert {cell["seed"] for cell in params["cells"].values()} == {0, 1, 2}
 

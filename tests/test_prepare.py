@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from plugins.datasets.keypoint_sets import COCO17
-from plugins.datasets.prepared import open_split
+from plugins.datasets.prepared import Entries, open_split
 from stages.files import StageError
 from stages.prepare import prepare
 from stages.prepare.photos import check_photos
@@ -387,6 +387,18 @@ def test_exif_orientation_is_ignored_and_counted(root, data):
         photo.copy().save(path, exif=exif)
     part = prepare(settings(root), data, jobs=1)["splits"]["train"]
     assert part["warnings"] == {"EXIF orientation ignored": 1}
+
+
+def test_file_names_that_are_no_unicode(root, data):
+    """Such as Latin-1's, which Python writes as lone surrogates."""
+    name = os.fsdecode(b"jos\xe9.jpg")
+    (root / "train/000001.jpg").rename(root / "train" / name)
+    change(root, set_image(file_name=name))
+    prepare(settings(root), data, jobs=1)
+    coco = open_split(data, "train").coco
+    assert coco["images"][0]["file_name"] == name
+    with Entries(data, "train") as entries:
+        assert name in [entry.get("file_name") for _, _, entry in entries.scan()]
 
 
 def test_no_person_left(root, data):

@@ -85,10 +85,12 @@ def test_augmentation_and_losses_keep_float32_under_autocast(compose_cell, geome
     assert all(loss.isfinite() for loss in losses.values())
 
 
-@pytest.mark.parametrize("wanted", ["none", "host"])
-def test_crops_are_the_same_wherever_they_wait(wanted):
+@pytest.mark.parametrize("wanted", ["none", "host", "device"])
+def test_crops_are_the_same_wherever_they_wait(wanted, monkeypatch):
+    monkeypatch.setattr(cache, "BLOCK", 3 * CROPS[0].nbytes + 1)
     held = hold(CROPS, wanted, CPU)
-    assert np.shares_memory(held, CROPS) == (wanted == "none")
+    assert isinstance(held, torch.Tensor) == (wanted == "device")
+    assert np.shares_memory(np.asarray(held), CROPS) == (wanted == "none")
     np.testing.assert_array_equal(held, CROPS)
 
 

@@ -3,12 +3,15 @@
 import os
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 
 CACHES = ("auto", "none", "host", "device")
 SHARE = 0.5
 """Of the free memory that ``auto`` is willing to take."""
+BLOCK = 2**28
+"""Bytes of crops that are on their way to the GPU at once."""
 
 
 def choose_cache(wanted: str, size: int, device: torch.device) -> str:
@@ -41,16 +44,22 @@ def choose_cache(wanted: str, size: int, device: torch.device) -> str:
 
 
 def free_memory() -> int:
-    """Bytes of memory that no process uses."""
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    """Bytes of memory that processes can have; the kernel gives up cached files."""
+    return psutil.virtual_memory().available
 
 
 def hold(crops: np.ndarray, cache: str, device: torch.device) -> np.ndarray | Tensor:
     """The crops where the cache says; ``crops`` is a memory map ``(N, H, W, 3)``."""
     if cache == "none":
         return crops
-    held = np.array(crops)
-    return torch.from_numpy(held).to(device) if cache == "device" else held
+    if cache == "host":
+        return np.array(crops)
+    held = torch.empty(crops.shape, dtype=torch.uint8, device=device)
+    count = max(1, BLOCK // crops[0].nbytes)
+    for start in range(0, len(crops), count):
+        rows = slice(start, start + count)
+        held[rows] = torch.from_numpy(np.array(crops[rows]))
+    return held
 
 
 def send(batch: Tensor, device: torch.device) -> Tensor:

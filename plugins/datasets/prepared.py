@@ -44,7 +44,7 @@ def open_split(folder: Path, split: str) -> PreparedSplit:
             prepared.
     """
     with Entries(folder, split) as entries:
-        coco = orjson.loads(entries.content())
+        coco = _parse(entries.content())
         return PreparedSplit(
             coco,
             entries.images_root,
@@ -167,7 +167,14 @@ class Entries:
 
 
 def _entry(line: bytes) -> dict:
-    return orjson.loads(line.rstrip(b",\n"))
+    return _parse(line.rstrip(b",\n"))
+
+
+def _parse(text: bytes) -> dict:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:  # file names that are no Unicode
+        return json.loads(text)
 
 
 def _open(path: Path, folder: Path):
