@@ -166,6 +166,7 @@ def panels(
     first: dict[str, CropStore],
     rows: int,
     title: str,
+    named: bool = True,
 ) -> tuple[Figure, list[np.ndarray]]:
     """A figure made to measure, with its title and axes (rows, columns) for each part.
 
@@ -176,12 +177,13 @@ def panels(
         first: a crop store of each size; without one, panels are square.
         rows: of each part.
         title: in as many lines as the figure's width needs.
+        named: whether there is room for a name above each part.
     """
     shapes = [first[size].input_size if size in first else (1, 1) for size, _ in parts]
     columns = max((names for _, names in parts), key=len)
     gap = 0.15
     lines = max(wrapped(name).count("\n") for _, names in parts for name in names)
-    head = 0.5 + 0.14 * lines
+    head = (0.5 if named else 0.25) + 0.14 * lines
     across = min(len(shapes), max(1, MOST_COLUMNS // len(columns)))
     wide = PANEL * len(columns)
     tall = PANEL * rows * max(height / width for width, height in shapes)

@@ -32,8 +32,10 @@ def draw_persons(results: Results, rows: pd.DataFrame, title: str) -> Figure:
     sharpest = list(said.values())[-1].store
     columns = [pictures.TRUTH, *said]
     parts, stores = [(title, columns)], {title: sharpest}
-    named = f"{title}: {label}"
-    figure, (axes,) = pictures.panels(parts, stores, len(chosen), named)
+    said_above = f"{title}: {label}"
+    figure, (axes,) = pictures.panels(
+        parts, stores, len(chosen), said_above, named=False
+    )
     for name, column in zip(columns, axes.T, strict=True):
         shown = said.get(name)
         store = shown.store if shown else sharpest
