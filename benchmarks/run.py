@@ -1,6 +1,6 @@
 """``make bench``: every measurement of this folder, on one machine, in one run.
 
-    python benchmarks/run.py [--root FOLDER] [--only training step downsample decode]
+    python benchmarks/run.py [--root FOLDER] [--only training step ...]
 
 FOLDER is in COCO format: annotations/train.json, annotations/val.json, train/, val/;
 without one, the synthetic people of data/synthetic serve. Writes
@@ -49,29 +49,46 @@ def device_name() -> str:
     return re.sub(r"\W+", "-", name.lower()).strip("-")
 
 
-PARTS = ["training", "step", "downsample", "decode"]
+PARTS = ["training", "step", "cal", "downsample", "decode"]
+WITHOUT_PHOTOS = ("cal", "decode")
 PERSONS = {"64x48": 2048, "128x96": 1024, "256x192": 512}
 """In an epoch: so many that each size takes about as long."""
 
 
-def training_runs() -> dict[str, list[str]]:
-    """Arguments of training.py by what they measure."""
+def networks() -> dict[str, list[str]]:
+    """Arguments that choose a network and its batch, by what they are."""
     if not torch.cuda.is_available():
-        return {"hrnet_micro, batch 32, fp32": ["--backbone", "hrnet_micro"]}
-    fast = ["--batch-size", "512", "--schedule", "precision=bf16"]
+        return {"hrnet_micro, batch 32": ["--backbone", "hrnet_micro"]}
     return {
-        f"{backbone}, batch 512, bf16": ["--backbone", backbone, *fast]
+        f"{backbone}, batch 512": ["--backbone", backbone, "--batch-size", "512"]
         for backbone in ("hrnet_w32", "resnet18")
     }
 
 
-def run_training(arguments: list[str]) -> dict:
-    """Figures of training.py by size; a GPU needs eight times as many persons."""
-    found, factor = {}, 8 if torch.cuda.is_available() else 1
-    for size, persons in PERSONS.items():
-        extra = ["--sizes", size, "--persons", str(factor * persons)]
-        found |= run("training.py", [*arguments, *extra])
+def run_training(root: Path) -> dict:
+    """Figures of training.py by network and size.
+
+    A GPU trains in bf16, MMPose too, and needs eight times as many persons.
+    """
+    on_gpu = torch.cuda.is_available()
+    precision = "bf16" if on_gpu else "fp32"
+    found: dict[str, dict] = {}
+    for name, arguments in networks().items():
+        sizes = found[f"{name}, {precision}"] = {}
+        for size, persons in PERSONS.items():
+            extra = ["--sizes", size, "--schedule", f"precision={precision}"]
+            extra += ["--persons", str(8 * persons if on_gpu else persons)]
+            sizes |= run("training.py", ["--root", str(root), *arguments, *extra])
     return found
+
+
+def run_step(root: Path) -> dict:
+    """Figures of step.py by network and size; enough steps for a GPU's batch."""
+    extra = ["--persons", "16384"] if torch.cuda.is_available() else []
+    return {
+        name: run("step.py", ["--root", str(root), *arguments, *extra])
+        for name, arguments in networks().items()
+    }
 
 
 def run(script: str, arguments: list[str]) -> dict:
@@ -92,16 +109,13 @@ def measure(root: Path | None, parts: list[str]) -> dict:
     """Figures of these parts, each with its date and what it ran on.
 
     Args:
-        root: of the photos, which decode needs none of.
+        root: of the photos, where a part needs any.
     """
     scripts = {
-        "training": lambda: {
-            name: run_training(["--root", str(root), *arguments])
-            for name, arguments in training_runs().items()
-        },
-        "step": lambda: {
-            name: run("step.py", ["--root", str(root), *arguments])
-            for name, arguments in training_runs().items()
+        "training": lambda: run_training(root),
+        "step": lambda: run_step(root),
+        "cal": lambda: {
+            name: run("cal.py", arguments) for name, arguments in networks().items()
         },
         "downsample": lambda: run("downsample.py", ["--root", str(root)]),
         "decode": lambda: run("decode.py", []),
@@ -113,7 +127,7 @@ def measure(root: Path | None, parts: list[str]) -> dict:
     }
     found = {}
     for part in parts:
-        photos = {} if part == "decode" else {"photos": root.name}
+        photos = {} if part in WITHOUT_PHOTOS else {"photos": root.name}
         date = time.strftime("%Y-%m-%d")
         found[part] = {"date": date} | machine | photos | {"figures": scripts[part]()}
     return found
@@ -125,6 +139,7 @@ def render(device: str, found: dict) -> str:
     tables = {
         "training": training,
         "step": stepping,
+        "cal": weighting,
         "downsample": downsampling,
         "decode": decoding,
     }
@@ -184,6 +199,20 @@ def stepping(networks: dict) -> list[str]:
         columns = ["images/s of the bare step, as a ratio", *sizes]
         lines += [f"{name}.", ""]
         lines += [*_table([*columns, f"first step at {size}, s"], rows), ""]
+    return lines
+
+
+def weighting(networks: dict) -> list[str]:
+    """Time of CAL's training step with each weighting as a ratio to disc's."""
+    lines = []
+    for name, found in networks.items():
+        usual = found["milliseconds"]["disc"]
+        rows = [
+            [variant, f"{taken / usual:.3f}"]
+            for variant, taken in found["milliseconds"].items()
+        ]
+        lines += [f"{name}; a whole training step at {found['size']}.", ""]
+        lines += [*_table(["weighting", "time, as a ratio to disc's"], rows), ""]
     return lines
 
 
@@ -278,7 +307,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = arguments.root and arguments.root.resolve()
-        if not root and arguments.only != ["decode"]:
+        if not root and set(arguments.only) - set(WITHOUT_PHOTOS):
             root = synthetic_folder(Path(folder))
         new = measure(root, arguments.only)
     RESULTS.mkdir(exist_ok=True)

@@ -7,7 +7,7 @@ takes, in which torch.compile compiles.
 
     python benchmarks/step.py --root FOLDER --out step.json
 
-FOLDER is in COCO format, see training.py; its photos are not looked at.
+FOLDER is in COCO format, see training.py.
 """
 
 import argparse

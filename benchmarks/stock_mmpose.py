@@ -140,9 +140,12 @@ def schedule(args: argparse.Namespace) -> dict:
         decay |= dict(type="MultiStepLR", milestones=milestones, gamma=0.1)
     warm_up = dict(type="LinearLR", start_factor=0.01, by_epoch=False, end=args.warm_up)
     train_cfg = dict(by_epoch=True, max_epochs=args.epochs, val_interval=args.epochs)
+    wrapper = dict(optimizer=optimizer | dict(fused=True))
+    if args.precision == "bf16":  # MMEngine's, which needs a GPU
+        wrapper |= dict(type="AmpOptimWrapper", dtype="bfloat16")
     return dict(
         train_cfg=train_cfg,
-        optim_wrapper=dict(optimizer=optimizer | dict(fused=True)),
+        optim_wrapper=wrapper,
         param_scheduler=[warm_up, decay] if args.warm_up else [decay],
     )
 
@@ -234,6 +237,7 @@ def parse_arguments() -> argparse.Namespace:
     add("--lr", type=float, default=0.003)
     add("--weight-decay", type=float, default=0.01)
     add("--schedule", choices=("cosine", "multistep"), default="cosine")
+    add("--precision", choices=("fp32", "bf16"), default="fp32")
     add("--warm-up", type=at_least(0), default=60, help="iterations (60)")
     add("--out", type=Path, help="JSON file to write the results to")
     args = parser.parse_args()
