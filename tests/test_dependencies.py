@@ -42,10 +42,14 @@ def test_a_stage_depends_on_what_it_imports(stage):
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate", "transfer"])
-@pytest.mark.parametrize("method", METHODS)
-def test_a_cell_depends_on_what_its_plugins_import(stage, method):
+@pytest.mark.parametrize(
+    ("method", "backbone"),
+    [*((method, "hrnet_micro") for method in METHODS), ("udp", "resnet18")],
+)
+def test_a_cell_depends_on_what_its_plugins_import(stage, method, backbone):
     """They are found by name when it runs."""
     settings = [f"method={method}", "auxiliary=bone", "grid=single", "size=64x48"]
+    settings.append(f"backbone={backbone}")
     if stage == "transfer":
         settings += ["upscale=sharp", "upscale_to=128x96", "test_upscale=bicubic"]
     planned = plan(settings)

@@ -238,6 +238,9 @@ def test_the_flip_test_of_a_mirror_image_is_the_mirror_image(learnt, batch):
     outputs = outputs_of(model, images)
     mirrored = outputs_of(model, images[:, :, ::-1].copy())
     codec = model.head.codec
+    back = codec.mirror(mirrored, COCO17.flip_indices)
+    for name, values in outputs.items():
+        torch.testing.assert_close(back[name], values, rtol=1e-4, atol=1e-4)
     keypoints, scores = codec.decode_batch(outputs)
     other, other_scores = codec.decode_batch(mirrored)
     other = other[:, COCO17.flip_indices]
