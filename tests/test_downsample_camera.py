@@ -130,7 +130,7 @@ def test_jpegs_are_decoded_as_by_pil(tmp_path, photo, size, options):
     assert_decoded_as_by_pil(path)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (9, 6)])
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (7, 7), (9, 6)])
 def test_tiny_jpegs_are_decoded_as_by_pil(tmp_path, photo, size):
     path = tmp_path / "part.jpg"
     with Image.open(photo) as image:
