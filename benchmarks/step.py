@@ -52,7 +52,7 @@ def main() -> None:
     )
     add = parser.add_argument
     add("--root", type=Path, required=True, help="folder in COCO format")
-    add("--sizes", nargs="+", default=["64x48", "256x192"])
+    add("--sizes", nargs="+", default=["64x48"])
     add("--backbone", default="hrnet_micro", help="of conf/backbone (hrnet_micro)")
     add("--schedule", nargs="*", default=[], help="settings that all variants have")
     add("--batch-size", type=int, default=32)
