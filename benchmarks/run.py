@@ -49,8 +49,8 @@ def device_name() -> str:
     return re.sub(r"\W+", "-", name.lower()).strip("-")
 
 
-PARTS = ["training", "step", "cal", "downsample", "decode"]
-WITHOUT_PHOTOS = ("cal", "decode")
+PARTS = ["training", "step", "downsample", "decode"]
+WITHOUT_PHOTOS = ("step", "decode")
 PERSONS = {"64x48": 2048, "128x96": 1024, "256x192": 512}
 """In an epoch: so many that each size takes about as long."""
 
@@ -82,15 +82,6 @@ def run_training(root: Path) -> dict:
     return found
 
 
-def run_step(root: Path) -> dict:
-    """Figures of step.py by network and size; enough steps for a GPU's batch."""
-    extra = ["--persons", "16384"] if torch.cuda.is_available() else []
-    return {
-        name: run("step.py", ["--root", str(root), *arguments, *extra])
-        for name, arguments in networks().items()
-    }
-
-
 def run(script: str, arguments: list[str]) -> dict:
     """Figures of one script; its table goes to the terminal.
 
@@ -113,9 +104,8 @@ def measure(root: Path | None, parts: list[str]) -> dict:
     """
     scripts = {
         "training": lambda: run_training(root),
-        "step": lambda: run_step(root),
-        "cal": lambda: {
-            name: run("cal.py", arguments) for name, arguments in networks().items()
+        "step": lambda: {
+            name: run("step.py", arguments) for name, arguments in networks().items()
         },
         "downsample": lambda: run("downsample.py", ["--root", str(root)]),
         "decode": lambda: run("decode.py", []),
@@ -139,7 +129,6 @@ def render(device: str, found: dict) -> str:
     tables = {
         "training": training,
         "step": stepping,
-        "cal": weighting,
         "downsample": downsampling,
         "decode": decoding,
     }
@@ -176,43 +165,19 @@ def training(networks: dict) -> list[str]:
 
 
 def stepping(networks: dict) -> list[str]:
-    """Speed of the bare step with one setting changed, and of its first step."""
+    """Time of a training step with one setting changed, and of the first one."""
     lines = []
-    for name, sizes in networks.items():
-        size, variants = next(iter(sizes.items()))
-        rates = {
-            variant: [part[variant]["images_per_s"] for part in sizes.values()]
-            for variant in variants
-        }
-        usual = next(iter(rates.values()))
-        rows = [
-            [
-                variant,
-                *(
-                    f"{rate / u:.2f}"
-                    for rate, u in zip(rates[variant], usual, strict=True)
-                ),
-                f"{found['first_step_s']:.1f}",
+    for name, figures in networks.items():
+        size = figures["size"]
+        lines += [f"{name}, {size}; a whole training step.", ""]
+        for method in (part for part in figures if part != "size"):
+            usual = next(iter(figures[method].values()))["ms"]
+            rows = [
+                [variant, f"{found['ms'] / usual:.3f}", f"{found['first_s']:.1f}"]
+                for variant, found in figures[method].items()
             ]
-            for variant, found in variants.items()
-        ]
-        columns = ["images/s of the bare step, as a ratio", *sizes]
-        lines += [f"{name}.", ""]
-        lines += [*_table([*columns, f"first step at {size}, s"], rows), ""]
-    return lines
-
-
-def weighting(networks: dict) -> list[str]:
-    """Time of CAL's training step with each weighting as a ratio to disc's."""
-    lines = []
-    for name, found in networks.items():
-        usual = found["milliseconds"]["disc"]
-        rows = [
-            [variant, f"{taken / usual:.3f}"]
-            for variant, taken in found["milliseconds"].items()
-        ]
-        lines += [f"{name}; a whole training step at {found['size']}.", ""]
-        lines += [*_table(["weighting", "time, as a ratio to disc's"], rows), ""]
+            columns = [method, "time, as a ratio to the first", "first step, s"]
+            lines += [*_table(columns, rows), ""]
     return lines
 
 
