@@ -33,6 +33,7 @@ CASES = {
     "upper body": dict(half_body="upper"),
     "lower body, flipped": dict(half_body="lower", flip=True),
     "all but shift": dict(half_body="upper", flip=True, angle=0.4, scale=-0.5),
+    "upper body and shift": dict(half_body="upper", shift=(0.8, -0.6)),
     "flip, angle, scale, shift": dict(flip=True, angle=1, scale=-1, shift=(1, 0.2)),
 }
 

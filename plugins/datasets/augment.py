@@ -82,10 +82,12 @@ def sample_affines(
     """
     draw = dict(zip(DRAWS, draws.unbind(-1), strict=True))
     size = constant(geometry.input_size, keypoints)
-    centre, zoom = _half_bodies(draw, keypoints, visible, lower_body, size, settings)
+    centre, box = _half_bodies(draw, keypoints, visible, lower_body, size, settings)
     shift = torch.stack((draw["shift_x"], draw["shift_y"]), -1)
-    shift = _clipped_normal(shift, settings.shift, 1.0) * zoom[:, None] * (size - 1)
+    shift = _clipped_normal(shift, settings.shift, 1.0) * box * (size - 1)
     centre = centre + shift * (draw["shift"] < settings.shifted)[:, None]
+    # What is shown has the input's aspect, and the whole box in it.
+    zoom = box.amax(1).clamp_min(SMALLEST_ZOOM)
     zoom = zoom * _clipped_normal(draw["scale"], settings.scale, 1.0).add(1.0)
     degrees = _clipped_normal(draw["angle"], settings.rotation, 2.0)
     angle = DEGREE * degrees * (draw["rotate"] < settings.rotate)
@@ -114,7 +116,11 @@ def _half_bodies(
     size: Tensor,
     settings: AugmentSettings,
 ) -> tuple[Tensor, Tensor]:
-    """Centre ``(B, 2)`` in input pixels and zoom ``(B,)`` of what is shown."""
+    """Centre ``(B, 2)`` in input pixels of what is shown, and its box ``(B, 2)``.
+
+    The box as shares of the whole one's sides, before it is brought to their aspect:
+    MMPose shifts by it.
+    """
     labelled = visible > 0
     flags = tuple(index in lower_body for index in range(keypoints.shape[1]))
     lower = constant(flags, visible, torch.bool)
@@ -134,13 +140,11 @@ def _half_bodies(
     mean = (keypoints * inside).sum(1) / count.clamp_min(1)[:, None]
     largest = keypoints.masked_fill(~inside, -torch.inf).amax(1)
     smallest = keypoints.masked_fill(~inside, torch.inf).amin(1)
-    # A share of the whole box along each axis; the box keeps its aspect.
-    extent = (largest - smallest) / (size - 1)
-    zoom = (HALF_BODY_PADDING * extent.amax(1)).clamp_min(SMALLEST_ZOOM)
+    box = HALF_BODY_PADDING * (largest - smallest) / (size - 1)
     middle = ((size - 1) / 2).expand_as(mean)
     return (
         torch.where(chosen[:, None], mean, middle),
-        torch.where(chosen, zoom, torch.ones_like(zoom)),
+        torch.where(chosen[:, None], box, torch.ones_like(box)),
     )
 
 
