@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from stages.compare.rows import Results
-from stages.compare.style import WIDTH, add_legend, method_styles
+from stages.compare.style import WIDTH, add_legend, curve_style, method_styles
 from stages.compare.summary import blocks, layout, name_block, of_block
 
 STEP = 5
@@ -115,7 +115,7 @@ def draw_learning(
         if line.empty:
             continue
         x, y, spread = line[against], line["mean"], line["deviation"]
-        axis.plot(x, y, **styles[label] | {"marker": ""}, label=label)
+        axis.plot(x, y, **curve_style(styles[label], len(line)), label=label)
         if np.isfinite(spread).any():
             colour = styles[label]["color"]
             axis.fill_between(

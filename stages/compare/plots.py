@@ -6,7 +6,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from stages.compare.rows import Results
-from stages.compare.style import WIDTH, add_legend, empty_figure, method_styles
+from stages.compare.style import (
+    WIDTH,
+    add_legend,
+    curve_style,
+    empty_figure,
+    method_styles,
+)
 from stages.compare.summary import blocks, layout, name_block, of_block, summarise
 
 NOTHING = "no finished cells"
@@ -181,7 +187,7 @@ def _training_lines(
     for _, run in curves.groupby("key", sort=False):
         run = run.dropna(subset=[column])
         if len(run):
-            look = styles[run["label"].iloc[0]] | {"marker": ""}
+            look = curve_style(styles[run["label"].iloc[0]], len(run))
             axis.plot(run["epoch"], run[column], **look, linewidth=1.2)
 
 

@@ -23,6 +23,8 @@ COLOURS = (
 )  # fmt: skip
 MARKERS = "osD^vPX*"
 DASHES = ("-", "--", ":", "-.")
+MOST_MARKERS = 8
+"""On a curve: more would hide it."""
 
 RC = {
     "font.size": 9,
@@ -55,6 +57,11 @@ def method_styles(labels) -> dict[str, dict]:
         }
         for n, label in enumerate(sorted(set(labels)))
     }
+
+
+def curve_style(style: dict, points: int) -> dict:
+    """A method's style on a curve of so many points."""
+    return style | {"markersize": 4, "markevery": -(-points // MOST_MARKERS)}
 
 
 def add_legend(
