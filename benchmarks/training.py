@@ -2,10 +2,12 @@
 
 Per size, each measured in a process of its own, one after the other:
 
-* step: the bare network step (forward, backward, optimizer) on random input;
-* ours: `stages.train` as it is, reading the crop store that downsample wrote;
+* ours: `stages.train` as it is, reading the crop store that downsample wrote, and in
+  turns with it, for a busy machine to meet both alike, the bare network step (forward,
+  backward, optimizer of a second network) on random input;
 * stock: MMPose's own pipeline, loader, targets and loss around the same network, with
-  each number of workers that is asked for.
+  each number of workers that is asked for. (It takes no turns: its workers would go on
+  meanwhile.)
 
 Time runs from the end of the warm-up to the end of the last epoch, with everything in
 between that a user waits for but validation. Its share beyond the bare step is data's:
@@ -29,6 +31,7 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -59,24 +62,46 @@ from stages.train import make_runner  # noqa: E402
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 WARM_UP = 0.34
 """Share of the iterations before the clock starts."""
+TURN = 32 if DEVICE == "cuda" else 8
+"""Steps of the training, and then of the bare network; a GPU is waited for between."""
 DATA = "bench"
 
 
 class Clock(Hook):
-    """Seconds of a training after its warm-up, validation excluded."""
+    """Seconds of a training after its warm-up, validation excluded.
+
+    Args:
+        first, last: iterations between which it runs.
+        bare: a bare step; as many of these take turns with the training's own.
+    """
 
     priority = "VERY_HIGH"
 
-    def __init__(self, first: int, last: int) -> None:
-        self.first, self.last = first, last
+    def __init__(
+        self, first: int, last: int, bare: Callable[[], None] | None = None
+    ) -> None:
+        self.first, self.last, self.bare = first, last, bare
+        self.seconds = self.bare_seconds = 0.0
+        self.turn_began = first
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        if runner.iter + 1 in (self.first, self.last):
-            synchronise()
-            moment = time.perf_counter()
-            if runner.iter + 1 == self.first:
-                self.started = moment
-            self.seconds = moment - self.started
+        done = runner.iter + 1
+        if done == self.first:
+            self.started = moment()
+        turn = done - self.turn_began
+        if done == self.last or (self.bare and turn == TURN):
+            now = moment()
+            self.seconds += now - self.started
+            for _ in range(turn if self.bare else 0):
+                self.bare()
+            self.turn_began, self.started = done, moment()
+            self.bare_seconds += self.started - now
+
+
+def moment() -> float:
+    """Seconds of the clock, once the GPU, if there is one, is done."""
+    synchronise()
+    return time.perf_counter()
 
 
 def synchronise() -> None:
@@ -135,20 +160,19 @@ def cell_settings(args: SimpleNamespace) -> dict:
     return cell["train"]
 
 
-def measure_step(args: SimpleNamespace) -> dict:
-    """Images per second of forward, backward and optimizer on random input."""
-    settings = cell_settings(args)
-    store = CropStore(Path(f"data/stores/{DATA}-{args.size}/val"))
-    model = build_model(settings, store.keypoint_set, store.geometry)
-    prepare_model(model, settings["schedule"])
+def bare_step(settings: dict, store: CropStore) -> Callable[[], None]:
+    """What does forward, backward and optimizer of a network on random input."""
+    schedule, geometry = settings["schedule"], store.geometry
+    model = build_model(settings, store.keypoint_set, geometry)
+    prepare_model(model, schedule)
     model.to(DEVICE).train()
-    optimizer = build_optimizer(model, settings["schedule"], DEVICE)
-    width, height = parse_size(args.size)
-    inputs = torch.randn(args.batch_size, 3, height, width, device=DEVICE)
-    if settings["schedule"]["channels_last"]:
+    optimizer = build_optimizer(model, schedule, DEVICE)
+    (width, height), persons = geometry.input_size, schedule["batch_size"]
+    inputs = torch.randn(persons, 3, height, width, device=DEVICE)
+    if schedule["channels_last"]:
         inputs = inputs.contiguous(memory_format=torch.channels_last)
     columns, rows = heatmap_size((width, height))
-    shape = (args.batch_size, len(store.keypoint_set), rows, columns)
+    shape = (persons, len(store.keypoint_set), rows, columns)
     target = torch.rand(*shape, device=DEVICE)
 
     def step() -> None:
@@ -157,34 +181,22 @@ def measure_step(args: SimpleNamespace) -> dict:
         loss = (found.float() - target).square().mean()
         optimizer.update_params(loss)
 
-    steps = max(20, args.epochs * args.persons // args.batch_size)
-    started = time.perf_counter()
-    step()
-    synchronise()
-    first = time.perf_counter() - started
-    for _ in range(int(WARM_UP * steps)):
-        step()
-    synchronise()
-    started = time.perf_counter()
-    count = steps - int(WARM_UP * steps)
-    for _ in range(count):
-        step()
-    synchronise()
-    return {
-        "images_per_s": count * args.batch_size / (time.perf_counter() - started),
-        "first_step_s": first,
-        "parameters": sum(p.numel() for p in model.parameters()),
-    }
+    return step
 
 
-def timed(runner: Runner, batch_size: int) -> dict:
-    """Train to the end; images per second after the warm-up."""
+def timed(
+    runner: Runner, batch_size: int, bare: Callable[[], None] | None = None
+) -> dict:
+    """Train to the end; images per second after the warm-up, also of a bare step."""
     total = runner.max_iters
-    clock = Clock(int(WARM_UP * total), total)
+    clock = Clock(int(WARM_UP * total), total, bare)
     runner.register_hook(clock)
+    for _ in range(clock.first if bare else 0):
+        bare()
     runner.train()
     images = (clock.last - clock.first) * batch_size
-    return {"images_per_s": images / clock.seconds}
+    found = {"images_per_s": images / clock.seconds}
+    return found | ({"step_per_s": images / clock.bare_seconds} if bare else {})
 
 
 def measure_ours(args: SimpleNamespace) -> dict:
@@ -197,7 +209,9 @@ def measure_ours(args: SimpleNamespace) -> dict:
         runner, _ = make_runner(
             settings, training, validation, truth, None, Path(scratch)
         )
-        found = timed(runner, args.batch_size)
+        bare = bare_step(settings, validation)
+        found = timed(runner, args.batch_size, bare)
+    del bare
     codec = build_codec("udp", parse_size(args.size))
     model, started = runner.model, time.perf_counter()
     for _, outputs in store_outputs(model, validation, 128, flip_test=True):
@@ -245,7 +259,7 @@ def measure_stock(args: SimpleNamespace) -> dict:
     return found | {"evaluated_per_s": persons / seconds, "workers": args.workers}
 
 
-MEASUREMENTS = {"step": measure_step, "ours": measure_ours, "stock": measure_stock}
+MEASUREMENTS = {"ours": measure_ours, "stock": measure_stock}
 
 
 def run_measurement(arguments: argparse.Namespace, what: str, **extra) -> dict:
@@ -288,8 +302,7 @@ def compare(arguments: argparse.Namespace, size: str) -> dict:
     """All figures of one size; of several rounds the fastest of each."""
     found: dict[str, dict] = {}
     for _ in range(arguments.rounds):
-        turns = {"step": {}, "ours": {}}
-        turns |= {f"stock {n}": {"workers": n} for n in arguments.workers}
+        turns = {"ours": {}} | {f"stock {n}": {"workers": n} for n in arguments.workers}
         for name, extra in turns.items():
             result = run_measurement(arguments, name.split()[0], size=size, **extra)
             print(f"{size} {name}: {result['images_per_s']:.0f} images/s", flush=True)
@@ -299,7 +312,8 @@ def compare(arguments: argparse.Namespace, size: str) -> dict:
         (r for name, r in found.items() if name.startswith("stock")),
         key=lambda r: r["images_per_s"],
     )
-    step, ours = found["step"]["images_per_s"], found["ours"]["images_per_s"]
+    step, ours = found["ours"]["step_per_s"], found["ours"]["images_per_s"]
+    found = {"step": {"images_per_s": step}} | found
     found["ratios"] = {
         "training, ours / stock": ours / stock["images_per_s"],
         "training, ours / bare step": ours / step,
