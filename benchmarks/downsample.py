@@ -3,8 +3,9 @@
 Throughput: photos per second of the whole stage (annotations, table, crops, disk) and
 of PIL decoding each photo once to RGB, by the same workers, in turns; the fastest of
 several rounds, without the workers' start, and as DVC runs it: what an earlier run made
-is gone before. Also of photos that are six times as wide and high, as a camera's of 10
-megapixels, where most JPEGs can be decoded at reduced scale.
+is gone before. Also of photos that were made six times as wide and high (COCO's then
+have 10 megapixels), where most JPEGs can be decoded at reduced scale. They have less
+detail than a camera's, and so fewer bits to read.
 
 Memory: largest sum, over the process and its workers, of anonymous memory (RssAnon of
 /proc/PID/status, 50 times a second); pages of mapped files belong to the kernel's cache
@@ -63,8 +64,10 @@ def write_repeated(root: Path, folder: Path, persons: int) -> int:
     coco = json.loads((root / "annotations/train.json").read_text())
     groups: dict[int, list[dict]] = {}
     for annotation in coco["annotations"]:
-        if not annotation.get("iscrowd") and max(annotation["keypoints"][2::3]) > 0:
+        if is_usable(annotation):
             groups.setdefault(annotation["image_id"], []).append(annotation)
+    if not groups:
+        raise SystemExit(f"{root}: train has no person with a labelled keypoint")
     names = {image["id"]: image["file_name"] for image in coco["images"]}
     images, annotations, splits = [], [], {}
     while len(annotations) < persons:
@@ -99,25 +102,32 @@ def enlarge(root: Path, folder: Path) -> Path:
         ``folder``, in COCO format with train alone.
     """
     coco = json.loads((root / "annotations/train.json").read_text())
-    coco["images"] = coco["images"][:LARGE_PHOTOS]
-    known = {image["id"] for image in coco["images"]}
-    coco["annotations"] = [a for a in coco["annotations"] if a["image_id"] in known]
+    usable = [a for a in coco["annotations"] if is_usable(a)]
+    chosen = list(dict.fromkeys(a["image_id"] for a in usable))[:LARGE_PHOTOS]
+    coco["images"] = [image for image in coco["images"] if image["id"] in chosen]
+    coco["annotations"] = [a for a in usable if a["image_id"] in chosen]
     for annotation in coco["annotations"]:
         annotation["bbox"] = [ENLARGED * value for value in annotation["bbox"]]
         annotation["area"] *= ENLARGED**2
         for axis in range(2):
             places = annotation["keypoints"][axis::3]
             annotation["keypoints"][axis::3] = [ENLARGED * value for value in places]
-    for part in ("annotations", "train"):
-        (folder / part).mkdir(parents=True)
-    (folder / "annotations/train.json").write_text(json.dumps(coco))
     for image in coco["images"]:
-        name = f"train/{image['file_name']}"
-        with PIL.Image.open(root / name) as photo:
+        old, new = (top / "train" / image["file_name"] for top in (root, folder))
+        new.parent.mkdir(parents=True, exist_ok=True)
+        with PIL.Image.open(old) as photo:
             size = [ENLARGED * side for side in photo.size]
             large = photo.convert("RGB").resize(size, PIL.Image.Resampling.LANCZOS)
-        large.save(folder / name, quality=90, subsampling="4:2:0")
+        large.save(new, "JPEG", quality=90, subsampling="4:2:0")
+        image["width"], image["height"] = size
+    (folder / "annotations").mkdir()
+    (folder / "annotations/train.json").write_text(json.dumps(coco))
     return folder
+
+
+def is_usable(annotation: dict) -> bool:
+    """Whether prepare would take this person."""
+    return not annotation.get("iscrowd") and max(annotation["keypoints"][2::3]) > 0
 
 
 def _lines(images: list[dict], annotations: list[dict]) -> Iterator[str]:

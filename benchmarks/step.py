@@ -70,6 +70,7 @@ def random_batch(geometry: CropGeometry, count: int) -> dict[str, torch.Tensor]:
         ),
         "keypoints": keypoints,
         "visible": torch.full((count, len(COCO17)), 2, dtype=torch.uint8),
+        "box": torch.ones(count, 2),
         "draws": torch.rand((count, len(DRAWS)), generator=generator),
     }
     return {name: values.to(DEVICE) for name, values in batch.items()}

@@ -39,8 +39,9 @@ def draws_of(persons: int = 1, **values) -> torch.Tensor:
 
 
 def sample(geometry, keypoints, visible, draws, settings=SETTINGS):
+    box = torch.ones(len(draws), 2)
     return sample_affines(
-        draws, keypoints, visible, COCO17.lower_body, geometry, settings
+        draws, keypoints, visible, box, COCO17.lower_body, geometry, settings
     )
 
 
@@ -249,6 +250,7 @@ def test_the_preprocessor_normalises_and_keeps_labels(geometry):
         crops=colour.expand(2, height, width, 3),
         keypoints=keypoints,
         visible=visible,
+        box=torch.ones(2, 2),
         draws=draws_of(2),
     )
     out = preprocessor(batch, training=True)

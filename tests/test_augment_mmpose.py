@@ -29,6 +29,8 @@ CASES = {
     "flip and angle": dict(flip=True, angle=-1.2),
     "magnified": dict(scale=-0.8),
     "shift": dict(shift=(0.5, -0.8)),
+    "shift of a narrow box": dict(shift=(0.7, 0.4), box=(0.5, 1.0)),
+    "shift of a wide box, flipped": dict(shift=(-0.9, 1), box=(1, 0.4), flip=True),
     "flip and shift": dict(flip=True, shift=(0.5, 0.3)),
     "upper body": dict(half_body="upper"),
     "lower body, flipped": dict(half_body="lower", flip=True),
@@ -79,7 +81,7 @@ def theirs(case: dict, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
         keypoints=keypoints_in_photo()[None],
         keypoints_visible=np.ones((1, 17)),
         bbox_center=CENTRE[None],
-        bbox_scale=BOX[None],
+        bbox_scale=(BOX * case.get("box", 1))[None],
         flip_indices=COCO17.flip_indices,
         upper_body_ids=upper,
         lower_body_ids=list(COCO17.lower_body),
@@ -107,8 +109,15 @@ def ours(case: dict, geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         values |= dict(shift=0.1, shift_x=x, shift_y=y)
     values["scale"] = uniform_of(case.get("scale", 0))
     visible = torch.ones(1, 17)
+    box = torch.tensor(case.get("box", (1.0, 1.0)))[None]
     affines, flipped = sample_affines(
-        draws_of(**values), keypoints, visible, COCO17.lower_body, geometry, SETTINGS
+        draws_of(**values),
+        keypoints,
+        visible,
+        box,
+        COCO17.lower_body,
+        geometry,
+        SETTINGS,
     )
     images = warp(crops, affines, geometry)
     inside = warp(torch.ones_like(crops), affines, geometry)[0, 0] > 0.999

@@ -23,6 +23,7 @@ class NumberedStore:
         number = np.arange(PERSONS)
         self.input_keypoints = np.zeros((PERSONS, 17, 2)) + number[:, None, None]
         self.visible = np.full((PERSONS, 17), 2, dtype=np.uint8)
+        self.padded_share = np.ones((PERSONS, 2))
         self.crops = np.tile(number.astype(np.uint8)[:, None, None, None], (1, 4, 3, 3))
 
     def __len__(self) -> int:

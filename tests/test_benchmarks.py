@@ -2,10 +2,14 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from benchmarks import run
+from benchmarks import downsample, run, training
+from tests.coco_folder import write_coco_folder
 
 RESULTS = sorted(Path("benchmarks/results").glob("*.json"))
 
@@ -31,3 +35,48 @@ def test_only_the_parts_asked_for_are_measured_anew(tmp_path, monkeypatch):
     assert found["downsample"] == old
     assert found["decode"]["figures"] == {"milliseconds": {}}
     assert found["decode"]["date"] != "then"
+
+
+@pytest.mark.parametrize("last", [5, 12, 20, 23])
+def test_training_and_bare_step_take_turns(last, monkeypatch):
+    """A step of the training takes two seconds, one of the bare network three."""
+    now, bare_steps = [0.0], []
+    monkeypatch.setattr(training, "moment", lambda: now[0])
+
+    def bare():
+        bare_steps.append(now[0])
+        now[0] += 3
+
+    clock, alone = training.Clock(4, last, bare), training.Clock(4, last)
+    for iteration in range(last):
+        now[0] += 2
+        clock.after_train_iter(SimpleNamespace(iter=iteration), 0)
+    assert clock.seconds == 2 * (last - 4)
+    assert clock.bare_seconds == 3 * (last - 4) == 3 * len(bare_steps)
+    now[0] = 0.0
+    for iteration in range(last):
+        now[0] += 2
+        alone.after_train_iter(SimpleNamespace(iter=iteration), 0)
+    assert alone.seconds == 2 * (last - 4)
+
+
+def test_enlarged_photos_have_their_people_where_they_were(tmp_path, monkeypatch):
+    root = write_coco_folder(tmp_path / "photos", {"train": 6, "val": 2})
+    before = json.loads((root / "annotations/train.json").read_text())
+    before["annotations"][0]["keypoints"] = [0] * 51  # nobody there
+    (root / "annotations/train.json").write_text(json.dumps(before))
+    monkeypatch.setattr(downsample, "LARGE_PHOTOS", 2)
+    folder = downsample.enlarge(root, tmp_path / "large")
+    after = json.loads((folder / "annotations/train.json").read_text())
+    assert [i["id"] for i in after["images"]] == [i["id"] for i in before["images"][:2]]
+    old = {a["id"]: a for a in before["annotations"][1:4]}
+    assert [a["id"] for a in after["annotations"]] == list(old)
+    for person in after["annotations"]:
+        was = old[person["id"]]
+        keypoints = np.array([a["keypoints"] for a in (was, person)]).reshape(2, -1, 3)
+        np.testing.assert_allclose(keypoints[1], keypoints[0] * [6, 6, 1])
+        np.testing.assert_allclose(person["bbox"], np.multiply(was["bbox"], 6))
+        assert person["area"] == 36 * was["area"]
+    image = after["images"][0]
+    with Image.open(folder / "train" / image["file_name"]) as photo:
+        assert photo.size == (image["width"], image["height"]) == (960, 720)

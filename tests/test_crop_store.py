@@ -287,3 +287,12 @@ def test_the_error_names_the_missing_entry(store):
     SPOILT["no margin"](store)
     with pytest.raises(ValueError, match="no entry 'margin'"):
         CropStore(store / "val")
+
+
+def test_the_padded_box_lies_in_the_box_that_is_shown(tiny_work):
+    store = CropStore(tiny_work / "data/stores/tiny-32x24/train")
+    padded = 1.25 * store.bbox[:, 2:]
+    np.testing.assert_allclose(store.padded_share * store.box_sides, padded)
+    np.testing.assert_allclose(store.box_sides[:, 0] / store.box_sides[:, 1], 24 / 32)
+    assert store.padded_share.min() < 0.9
+    assert (store.padded_share.max(axis=1) == 1).all()

@@ -66,6 +66,7 @@ def test_a_step_neither_reads_the_device_nor_copies_to_it(
         "crops": torch.empty(PERSONS, height, width, 3, dtype=torch.uint8),
         "keypoints": torch.empty(PERSONS, 17, 2),
         "visible": torch.empty(PERSONS, 17, dtype=torch.uint8),
+        "box": torch.empty(PERSONS, 2),
         "draws": torch.empty(PERSONS, len(DRAWS)),
     }
     batch = {name: values.to("meta") for name, values in batch.items()}

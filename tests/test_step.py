@@ -74,6 +74,7 @@ def test_augmentation_and_losses_keep_float32_under_autocast(compose_cell, geome
         "crops": torch.randint(0, 255, (2, height, width, 3), dtype=torch.uint8),
         "keypoints": 20 * torch.rand(2, 17, 2),
         "visible": torch.full((2, 17), 2),
+        "box": torch.ones(2, 2),
         "draws": torch.rand(2, 12),
     }
     plain = model.data_preprocessor(batch, True)

@@ -69,6 +69,7 @@ def sample_affines(
     draws: Tensor,
     keypoints: Tensor,
     visible: Tensor,
+    box: Tensor,
     lower_body: tuple[int, ...],
     geometry: CropGeometry,
     settings: AugmentSettings,
@@ -78,15 +79,18 @@ def sample_affines(
     Args:
         draws: ``(B, len(DRAWS))`` uniform in [0, 1).
         keypoints: ``(B, K, 2)`` in input pixels; visible: ``(B, K)``.
+        box: ``(B, 2)``, the padded box's share of the input along each axis.
         lower_body: indices of the lower body's keypoints.
     """
     draw = dict(zip(DRAWS, draws.unbind(-1), strict=True))
     size = constant(geometry.input_size, keypoints)
-    centre, box = _half_bodies(draw, keypoints, visible, lower_body, size, settings)
+    centre, box = _half_bodies(
+        draw, keypoints, visible, box, lower_body, size, settings
+    )
+    # MMPose shifts by the box before it is brought to the input's aspect.
     shift = torch.stack((draw["shift_x"], draw["shift_y"]), -1)
     shift = _clipped_normal(shift, settings.shift, 1.0) * box * (size - 1)
     centre = centre + shift * (draw["shift"] < settings.shifted)[:, None]
-    # What is shown has the input's aspect, and the whole box in it.
     zoom = box.amax(1).clamp_min(SMALLEST_ZOOM)
     zoom = zoom * _clipped_normal(draw["scale"], settings.scale, 1.0).add(1.0)
     degrees = _clipped_normal(draw["angle"], settings.rotation, 2.0)
@@ -112,14 +116,14 @@ def _half_bodies(
     draw: dict[str, Tensor],
     keypoints: Tensor,
     visible: Tensor,
+    box: Tensor,
     lower_body: tuple[int, ...],
     size: Tensor,
     settings: AugmentSettings,
 ) -> tuple[Tensor, Tensor]:
-    """Centre ``(B, 2)`` in input pixels of what is shown, and its box ``(B, 2)``.
+    """Centre ``(B, 2)`` in input pixels of what is shown, and its share of the input.
 
-    The box as shares of the whole one's sides, before it is brought to their aspect:
-    MMPose shifts by it.
+    That is ``box``, or half a body's box: ``(B, 2)``, of any aspect.
     """
     labelled = visible > 0
     flags = tuple(index in lower_body for index in range(keypoints.shape[1]))
@@ -140,11 +144,11 @@ def _half_bodies(
     mean = (keypoints * inside).sum(1) / count.clamp_min(1)[:, None]
     largest = keypoints.masked_fill(~inside, -torch.inf).amax(1)
     smallest = keypoints.masked_fill(~inside, torch.inf).amin(1)
-    box = HALF_BODY_PADDING * (largest - smallest) / (size - 1)
+    half = HALF_BODY_PADDING * (largest - smallest) / (size - 1)
     middle = ((size - 1) / 2).expand_as(mean)
     return (
         torch.where(chosen[:, None], mean, middle),
-        torch.where(chosen[:, None], box, torch.ones_like(box)),
+        torch.where(chosen[:, None], half, box),
     )
 
 

@@ -82,8 +82,9 @@ class TrainingCrops(Dataset):
     """Batches of crops with their keypoints and augmentation draws.
 
     Indexed by ``(epoch, rows)``; gives ``crops (B, H, W, 3)`` uint8, ``keypoints
-    (B, K, 2)`` in input pixels, ``visible (B, K)`` and ``draws (B, len(DRAWS))``: on
-    the device with ``cache="device"``, else in memory.
+    (B, K, 2)`` in input pixels, ``visible (B, K)``, ``box (B, 2)`` (the padded box's
+    share of the input along each axis) and ``draws (B, len(DRAWS))``: on the device
+    with ``cache="device"``, else in memory.
 
     Args:
         store: crops and labels of the persons.
@@ -106,6 +107,7 @@ class TrainingCrops(Dataset):
         self.place = self.device if cache == "device" else torch.device("cpu")
         self.keypoints = torch.from_numpy(store.input_keypoints).float().to(self.place)
         self.visible = torch.from_numpy(store.visible).to(self.place)
+        self.box = torch.from_numpy(store.padded_share).float().to(self.place)
         self._draws: tuple[int, torch.Tensor] = (-1, torch.empty(0))
 
     def __len__(self) -> int:
@@ -123,6 +125,7 @@ class TrainingCrops(Dataset):
             "crops": crops,
             "keypoints": self.keypoints[index],
             "visible": self.visible[index],
+            "box": self.box[index],
             "draws": self._epoch_draws(epoch)[index],
         }
         if self.cache == "device":

@@ -140,11 +140,24 @@ class CropStore:
         return self.geometry.input_size
 
     @property
-    def box_area(self) -> np.ndarray:
-        """Area ``(N,)`` of the box that the input shows, in image pixels squared."""
-        width, height = self.input_size
+    def box_sides(self) -> np.ndarray:
+        """Sides ``(N, 2)`` of the box that the input shows, in image pixels.
+
+        The padded box of the person, brought to the input's aspect.
+        """
         pixel = self.to_image[:, [0, 1], [0, 1]] * self.geometry.oversample
-        return pixel.prod(axis=1) * (width - 1) * (height - 1)
+        return pixel * (np.array(self.input_size) - 1)
+
+    @property
+    def box_area(self) -> np.ndarray:
+        """Area ``(N,)`` of that box in image pixels squared."""
+        return self.box_sides.prod(axis=1)
+
+    @property
+    def padded_share(self) -> np.ndarray:
+        """Share ``(N, 2)`` of ``box_sides`` that the padded box alone has; one is 1."""
+        share = self.bbox[:, 2:] / self.box_sides
+        return share / share.max(axis=1, keepdims=True)
 
     @property
     def input_keypoints(self) -> np.ndarray:

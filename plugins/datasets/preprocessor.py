@@ -54,6 +54,7 @@ class CropPreprocessor(BaseDataPreprocessor):
             data["draws"],
             keypoints,
             visible,
+            data["box"],
             self.keypoint_set.lower_body,
             self.geometry,
             self.settings,
