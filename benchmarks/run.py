@@ -49,8 +49,8 @@ def device_name() -> str:
     return re.sub(r"\W+", "-", name.lower()).strip("-")
 
 
-PARTS = ["training", "step", "downsample", "decode"]
-WITHOUT_PHOTOS = ("step", "decode")
+PARTS = ["training", "step", "memory", "downsample", "decode"]
+WITHOUT_PHOTOS = ("step", "memory", "decode")
 PERSONS = {"64x48": 2048, "128x96": 1024, "256x192": 512}
 """In an epoch: so many that each size takes about as long."""
 
@@ -108,6 +108,7 @@ def measure(root: Path | None, parts: list[str]) -> dict:
         "step": lambda: {
             name: run("step.py", arguments) for name, arguments in networks().items()
         },
+        "memory": lambda: run("freed_memory.py", []),
         "downsample": lambda: run("downsample.py", ["--root", str(root)]),
         "decode": lambda: run("decode.py", []),
     }
@@ -130,6 +131,7 @@ def render(device: str, found: dict) -> str:
     tables = {
         "training": training,
         "step": stepping,
+        "memory": remembering,
         "downsample": downsampling,
         "decode": decoding,
     }
@@ -180,6 +182,24 @@ def stepping(networks: dict) -> list[str]:
             columns = [method, "time, as a ratio to the first", "first step, s"]
             lines += [*_table(columns, rows), ""]
     return lines
+
+
+def remembering(sizes: dict) -> list[str]:
+    """Steps with freed memory kept beside those with it returned to the kernel."""
+    ways = [(part["returned"], part["kept"]) for part in sizes.values()]
+    rows = [
+        ["time, kept / returned", *(f"{b['ms'] / a['ms']:.2f}" for a, b in ways)],
+        ["peak memory, kept / returned"]
+        + [f"{b['peak_mb'] / a['peak_mb']:.2f}" for a, b in ways],
+    ]
+    for name, place in (("returned", 0), ("kept", 1)):
+        shares = [way[place]["kernel_share"] for way in ways]
+        faults = [way[place]["page_faults"] for way in ways]
+        rows.append([f"{name}: time in the kernel", *(f"{s:.0%}" for s in shares)])
+        rows.append([f"{name}: page faults a step", *(f"{f:.0f}" for f in faults)])
+    about = "HRNet-micro, batch 32; bare steps, freed memory kept (stages/memory.py)"
+    lines = [f"{about} or returned.", ""]
+    return [*lines, *_table(["", *sizes], rows), ""]
 
 
 def downsampling(found: dict) -> list[str]:

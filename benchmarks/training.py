@@ -56,6 +56,7 @@ from plugins.sizes import heatmap_size, parse_size  # noqa: E402
 from plugins.step import build_optimizer, prepare_model  # noqa: E402
 from stages.downsample import downsample  # noqa: E402
 from stages.files import StageError, run_stage  # noqa: E402
+from stages.memory import keep_freed_memory  # noqa: E402
 from stages.plan import plan  # noqa: E402
 from stages.prepare import prepare  # noqa: E402
 from stages.train import SAVE_SECONDS, make_runner  # noqa: E402
@@ -204,6 +205,7 @@ def measure_ours(args: SimpleNamespace) -> dict:
     """Training by stages.train, then evaluation of val."""
     store = Path(f"data/stores/{DATA}-{args.size}")
     training, validation = CropStore(store / "train"), CropStore(store / "val")
+    keep_freed_memory()  # as stages.train does
     # Seconds of which half are the bare step's.
     os.environ[SAVE_SECONDS] = "20"
     with tempfile.TemporaryDirectory() as scratch:

@@ -10,11 +10,11 @@ from plugins.codecs.common.codec import Outputs
 from plugins.datasets.crop_store import CropStore
 
 CPU_PIXELS = 128 * 64 * 48
-"""Input pixels that a CPU takes at once; with more, its caches no longer hold a layer.
+"""Input pixels that a CPU takes at once; more need more memory and are no faster.
 
-HRNet-micro on one core, persons/s by batch. At 64x48: 515 with 32, 787 with 128, 750
-with 256. At 128x96: 183 with 16, 199 with 32, 151 with 128. At 256x192: 48 with 8, 38
-with 16, 34 with 64.
+HRNet-micro on two cores with freed memory kept (stages/memory.py), persons/s by batch:
+at 64x48 2,700 with 64, 3,100 with 128 and 256; at 128x96 760 with 32, 815 with 128; at
+256x192 180 with 8, 184 with 32, 190 with 128.
 """
 
 

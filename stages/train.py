@@ -44,6 +44,7 @@ from stages.files import (  # noqa: E402
 )
 from stages.finished import copy_finished, finishing, is_finished  # noqa: E402
 from stages.locks import only_one  # noqa: E402
+from stages.memory import keep_freed_memory  # noqa: E402
 
 SCRATCH = Path(".work/train")
 SAVE_SECONDS = "TRAIN_SAVE_SECONDS"
@@ -184,6 +185,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="stages.train", description=__doc__)
     parser.add_argument("cell", help="key of params.yaml under cells")
     key = parser.parse_args().cell
+    keep_freed_memory()
     try:
         with launched():
             cell = load_params("cells", key)

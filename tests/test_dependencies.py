@@ -17,7 +17,8 @@ UNWATCHED = {
     # How files are read and written, processes end and errors are said.
     Path("stages/__init__.py"),
     *map(Path, ("stages/errors.py", "stages/files.py", "stages/finished.py")),
-    *map(Path, ("stages/locks.py", "stages/processes.py", "stages/settings.py")),
+    *map(Path, ("stages/locks.py", "stages/memory.py", "stages/processes.py")),
+    Path("stages/settings.py"),
     # Which memory the crops wait in; finding a plugin by its name.
     *map(Path, ("plugins/datasets/cache.py", "plugins/registry.py")),
 }

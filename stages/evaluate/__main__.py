@@ -17,6 +17,7 @@ from stages.evaluate.detections import evaluate_boxes, open_boxes
 from stages.evaluate.maps import save_maps
 from stages.evaluate.predict import fitting_decoders, load_model
 from stages.files import StageError, load_params, new_folder, run_stage
+from stages.memory import keep_freed_memory
 
 
 def evaluate(key: str, cell: dict, checkpoint: Path, folder: Path) -> pd.DataFrame:
@@ -71,6 +72,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     key = arguments.cell
+    keep_freed_memory()
     cell = load_params("transfers" if arguments.transfer else "cells", key)
     checkpoint = Path("runs") / cell.get("trained", key) / "checkpoint.pth"
     frame = evaluate(key, cell, checkpoint, Path("results/cells") / key)

@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from stages.files import load_params, run_stage
+from stages.memory import keep_freed_memory
 from stages.upscale.store import upscale
 
 
@@ -16,6 +17,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="stages.upscale", description=__doc__)
     parser.add_argument("store", help="item of params.yaml under upscaled")
     key = parser.parse_args().store
+    keep_freed_memory()
     settings = load_params("upscaled", key)
     cost = Path("runs") / key / "upscaler.json"
     spent = upscale(settings, Path("data/stores") / key, cost)

@@ -33,6 +33,7 @@ from stages.files import (  # noqa: E402
     run_stage,
     write_json,
 )
+from stages.memory import keep_freed_memory  # noqa: E402
 from stages.upscale.pairs import Pairs, open_pairs  # noqa: E402
 from stages.upscale.quality import compare_upscalers  # noqa: E402
 
@@ -169,6 +170,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="stages.upscale.train", description=__doc__)
     parser.add_argument("key", help="item of params.yaml under super_resolution")
     key = parser.parse_args().key
+    keep_freed_memory()
     settings = load_params("super_resolution", key)
     for name, one in train(key, settings, Path("runs") / key).items():
         print(f"{name}: PSNR {one['psnr']:.2f} dB, SSIM {one['ssim']:.4f}")
