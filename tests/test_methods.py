@@ -62,7 +62,8 @@ def batch(geometry) -> dict[str, torch.Tensor]:
     draws = torch.full((PERSONS, len(DRAWS)), 0.999)
     draws[:, [DRAWS.index("scale"), DRAWS.index("angle")]] = 0.5
     crops = dots.sum(1).clamp(0, 255).to(torch.uint8)
-    return dict(crops=crops, keypoints=keypoints, visible=visible, draws=draws)
+    people = dict(keypoints=keypoints, visible=visible, box=torch.ones(PERSONS, 2))
+    return people | dict(crops=crops, draws=draws)
 
 
 def make_model(method, geometry):

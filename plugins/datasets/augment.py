@@ -144,7 +144,7 @@ def _half_bodies(
     mean = (keypoints * inside).sum(1) / count.clamp_min(1)[:, None]
     largest = keypoints.masked_fill(~inside, -torch.inf).amax(1)
     smallest = keypoints.masked_fill(~inside, torch.inf).amin(1)
-    half = HALF_BODY_PADDING * (largest - smallest) / (size - 1)
+    half = HALF_BODY_PADDING * ((largest - smallest) / (size - 1))
     middle = ((size - 1) / 2).expand_as(mean)
     return (
         torch.where(chosen[:, None], mean, middle),
