@@ -78,7 +78,6 @@ def run_training(root: Path) -> dict:
         for size, persons in PERSONS.items():
             extra = ["--sizes", size, "--schedule", f"precision={precision}"]
             extra += ["--persons", str(8 * persons if on_gpu else persons)]
-            extra += ["--rounds", "2"]
             sizes |= run("training.py", ["--root", str(root), *arguments, *extra])
     return found
 
