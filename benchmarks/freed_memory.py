@@ -8,6 +8,7 @@ turns, with glibc as it is and as the stages set it; the medians over the rounds
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -62,7 +63,11 @@ def run_process(size: str, backbone: str, kept: bool) -> dict[str, float]:
     """
     asked = json.dumps([size, backbone, STEPS[size], kept])
     command = [sys.executable, str(Path(__file__).resolve()), "--measure", asked]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # The memory of a CPU is meant, also where there is a GPU.
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment
+    )
     if done.returncode:
         raise StageError(f"{size}: {done.stderr.strip()[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])

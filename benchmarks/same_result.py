@@ -362,10 +362,11 @@ def main() -> None:
     threads = max(1, len(os.sched_getaffinity(0)) // arguments.jobs)
     with tempfile.TemporaryDirectory() as folder:
         prepare_data(root, 1, [arguments.size], Path(folder))
-        chosen = [f"size={arguments.size}", f"store.oversample={OVERSAMPLE}"]
-        (store,) = plan(["grid=single", *chosen])["stores"].values()
-        place = Path(f"data/stores/{FINE}-{arguments.size}")
-        downsample(store | {"data": DATA}, place)
+        if "fine" in arguments.ways:
+            chosen = [f"size={arguments.size}", f"store.oversample={OVERSAMPLE}"]
+            (store,) = plan(["grid=single", *chosen])["stores"].values()
+            place = Path(f"data/stores/{FINE}-{arguments.size}")
+            downsample(store | {"data": DATA}, place)
         workers = Parallel(arguments.jobs, return_as="generator_unordered")
         tasks = (
             delayed(train_once)(*run, arguments.size, arguments.epochs, threads)

@@ -10,11 +10,11 @@ from plugins.codecs.common.codec import Outputs
 from plugins.datasets.crop_store import CropStore
 
 CPU_PIXELS = 128 * 64 * 48
-"""Input pixels that a CPU takes at once; more need more memory and are no faster.
+"""Input pixels that a CPU takes at once; more need more memory and bring little.
 
 HRNet-micro on two cores with freed memory kept (stages/memory.py), persons/s by batch:
-at 64x48 2,700 with 64, 3,100 with 128 and 256; at 128x96 760 with 32, 815 with 128; at
-256x192 180 with 8, 184 with 32, 190 with 128.
+at 64x48 2,700 with 64, 3,100 with 128 and 256, 3,500 with 512; at 128x96 760 with 32,
+815 with 128; at 256x192 180 with 8, 184 with 32, 190 with 128.
 """
 
 

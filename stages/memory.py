@@ -11,10 +11,10 @@ M_MMAP_MAX = -4
 def keep_freed_memory() -> None:
     """Have glibc keep what is freed for what is allocated next; for a whole process.
 
-    It maps blocks above 32 MB anew each time and gives them back when they are freed,
-    and so does each training step with its maps: at 128x96 it then spends a sixth of
-    its time on 10,000 page faults (benchmarks/freed_memory.py). The
-    peak grows by what fragments. Other C libraries and systems are left as they are.
+    By itself it gives large blocks and the free end of its heap back to the kernel, and
+    asks for them again in the next training step, page by page: at 128x96 some 10,000
+    page faults a step (benchmarks/freed_memory.py). The peak grows by what fragments.
+    Other C libraries and systems are left as they are.
     """
     if sys.platform != "linux":
         return
