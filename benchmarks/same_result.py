@@ -8,7 +8,9 @@ of persons, draws and schedule, on batches that are made in these ways:
   which smooths nothing) and by its `UDPHeatmap`;
 * photos: the same from the photos at their full size, decoded for every person again;
 * fine: as `batches`, from crops of four times as many pixels along each axis
-  (`store.oversample=4`), so that what augmentation magnifies is as sharp as in a photo.
+  (`store.oversample=4`), so that what augmentation magnifies is as sharp as in a photo;
+* wide: as `batches`, from crops with three times the context (`store.context=0.75`),
+  so that augmentation brings nothing black into view that a photo does not.
 
 All are evaluated alike, on the crops of val, with flip test. So the networks of
 `photos`, whose inputs are sampled from sharp photos without smoothing, are tested on
@@ -65,9 +67,9 @@ from stages.files import StageError, new_file, run_stage  # noqa: E402
 from stages.plan import plan  # noqa: E402
 from stages.train import make_runner  # noqa: E402
 
-WAYS = ("batches", "crops", "photos", "fine")
-FINE = f"{DATA}-fine"
-OVERSAMPLE = 4
+WAYS = ("batches", "crops", "photos", "fine", "wide")
+STORES = {"fine": "store.oversample=4", "wide": "store.context=0.75"}
+"""Ways that train from a store of their own, and its setting."""
 METRICS = {"AP": "AP", "AP50": "AP50", "PCK": "PCK@0.05", "error_px": "error, px"}
 
 
@@ -247,6 +249,11 @@ def feed_one_by_one(
     codec.encode_batch = lambda keypoints, visible: given.targets
 
 
+def store_name(way: str) -> str:
+    """The store's that a way trains from, without the size."""
+    return f"{DATA}-{way}" if way in STORES else DATA
+
+
 def photos_of(store: CropStore, data: Path) -> list[Path]:
     """File of each person's photo in a prepared dataset's split train."""
     split = open_split(data, "train")
@@ -263,8 +270,7 @@ def train_once(way: str, seed: int, size: str, epochs: int, threads: int) -> dic
     (cell,) = plan(["grid=single", *chosen])["cells"].values()
     settings = cell["train"]
     stores = Path("data/stores")
-    name = FINE if way == "fine" else DATA
-    training = CropStore(stores / f"{name}-{size}/train")
+    training = CropStore(stores / f"{store_name(way)}-{size}/train")
     validation = CropStore(stores / f"{DATA}-{size}/val")
     truth = open_truth(Path("data") / DATA)
     with tempfile.TemporaryDirectory() as scratch, open(os.devnull, "w") as nowhere:
@@ -362,10 +368,10 @@ def main() -> None:
     threads = max(1, len(os.sched_getaffinity(0)) // arguments.jobs)
     with tempfile.TemporaryDirectory() as folder:
         prepare_data(root, 1, [arguments.size], Path(folder))
-        if "fine" in arguments.ways:
-            chosen = [f"size={arguments.size}", f"store.oversample={OVERSAMPLE}"]
+        for way in (way for way in arguments.ways if way in STORES):
+            chosen = [f"size={arguments.size}", STORES[way]]
             (store,) = plan(["grid=single", *chosen])["stores"].values()
-            place = Path(f"data/stores/{FINE}-{arguments.size}")
+            place = Path(f"data/stores/{store_name(way)}-{arguments.size}")
             downsample(store | {"data": DATA}, place)
         workers = Parallel(arguments.jobs, return_as="generator_unordered")
         tasks = (

@@ -171,8 +171,6 @@ def bare_step(settings: dict, store: CropStore) -> Callable[[], None]:
     optimizer = build_optimizer(model, schedule, DEVICE)
     (width, height), persons = geometry.input_size, schedule["batch_size"]
     inputs = torch.randn(persons, 3, height, width, device=DEVICE)
-    if schedule["channels_last"]:
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
     columns, rows = heatmap_size((width, height))
     shape = (persons, len(store.keypoint_set), rows, columns)
     target = torch.rand(*shape, device=DEVICE)

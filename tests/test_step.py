@@ -9,6 +9,7 @@ from plugins.constants import constant
 from plugins.datasets import cache
 from plugins.datasets.cache import choose_cache, free_memory, hold
 from plugins.datasets.keypoint_sets import COCO17
+from plugins.inference import predict_outputs
 from plugins.model import build_model
 from plugins.step import build_optimizer, prepare_model
 
@@ -60,10 +61,18 @@ def test_an_unknown_precision_is_refused():
 
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_maps_are_laid_out_as_set(compose_cell, geometry, channels_last):
-    model = model_of(compose_cell, geometry)
+    """Inputs with their channels last would lay out all maps that way."""
+    model = model_of(compose_cell, geometry).eval()
     prepare_model(model, {"channels_last": channels_last, "compile": False})
-    weight = model.backbone.conv2.weight
-    assert weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+    maps = []
+    model.backbone.register_forward_hook(lambda *args: maps.extend(args[-1]))
+    width, height = geometry("32x24").input_size
+    photos = np.zeros((2, height, width, 3), np.uint8)
+    predict_outputs(model, photos, flip_test=False)
+    assert maps
+    for values in maps:
+        last = values.is_contiguous(memory_format=torch.channels_last)
+        assert (last, values.is_contiguous()) == (channels_last, not channels_last)
 
 
 def test_augmentation_and_losses_keep_float32_under_autocast(compose_cell, geometry):

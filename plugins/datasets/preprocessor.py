@@ -71,6 +71,9 @@ class CropPreprocessor(BaseDataPreprocessor):
         return {"inputs": inputs, "data_samples": samples}
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Grey levels ``(B, 3, h, w)`` -> the network's inputs, channels last."""
-        images = (images - self.mean) / self.deviation
-        return images.contiguous(memory_format=torch.channels_last)
+        """Grey levels ``(B, 3, h, w)`` -> the network's inputs, contiguous.
+
+        Convolutions take to the layout of their input or of their weights if either
+        has its channels last, so that the weights decide (schedule.channels_last).
+        """
+        return ((images - self.mean) / self.deviation).contiguous()
