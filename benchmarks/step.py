@@ -32,6 +32,7 @@ from plugins.datasets.keypoint_sets import COCO17  # noqa: E402
 from plugins.model import build_model  # noqa: E402
 from plugins.step import build_optimizer, prepare_model  # noqa: E402
 from stages.downsample import make_geometry  # noqa: E402
+from stages.memory import keep_freed_memory  # noqa: E402
 from stages.plan import plan  # noqa: E402
 
 WARM_UP = 10
@@ -107,6 +108,7 @@ def main() -> None:
     add("--steps", type=int, default=100, help="of each, after ten that do not count")
     add("--out", type=Path, help="JSON file for the figures")
     args = parser.parse_args()
+    keep_freed_memory()  # as stages.train does
     figures = {"size": args.size}
     for method, variants in GROUPS.items():
         steps = {name: make_step(args, method, c) for name, c in variants.items()}
