@@ -1,11 +1,12 @@
 """The stage downsample beside bare decoding of the same photos, and its memory.
 
-Throughput: photos per second of the whole stage (annotations, table, crops, disk) and
-of PIL decoding each photo once to RGB, by the same workers, in turns; the fastest of
-several rounds, without the workers' start, and as DVC runs it: what an earlier run made
-is gone before. Also of photos that were made six times as wide and high (COCO's then
-have 10 megapixels), where most JPEGs can be decoded at reduced scale. They have less
-detail than a camera's, and so fewer bits to read.
+Throughput: photos per second of the whole stage (annotations, table, crops, disk), and
+of decoding each photo once to RGB at full size, by the stage's decoder (libjpeg-turbo)
+and by PIL. All by the same workers, without their start, in turns, and as DVC runs it:
+what an earlier run made is gone before. Medians over the rounds; ratios are to the
+stage's decoder in the same round. Also of photos that were made six times as wide and
+high (COCO's then have 10 megapixels), where most JPEGs can be decoded at reduced scale.
+They have less detail than a camera's, and so fewer bits to read.
 
 Memory: largest sum, over the process and its workers, of anonymous memory (RssAnon of
 /proc/PID/status, 50 times a second); pages of mapped files belong to the kernel's cache
@@ -21,11 +22,13 @@ import json
 import os
 import platform
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from operator import truediv
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parent.parent
@@ -35,6 +38,7 @@ import PIL.Image  # noqa: E402
 from joblib import cpu_count, delayed  # noqa: E402
 
 from stages.downsample import downsample  # noqa: E402
+from stages.downsample.camera import read_photo  # noqa: E402
 from stages.downsample.crops import PHOTOS_PER_TASK  # noqa: E402
 from stages.downsample.workers import start_workers  # noqa: E402
 
@@ -139,46 +143,48 @@ def _lines(images: list[dict], annotations: list[dict]) -> Iterator[str]:
         yield closing
 
 
-def decode_all(paths: list[Path]) -> int:
+def decode_all(paths: list[Path], decode: Callable[[Path], object]) -> int:
     """What any camera has to do first."""
     for path in paths:
         decode(path)
     return len(paths)
 
 
-def decode(path: Path) -> None:
+def decode_by_pil(path: Path) -> None:
     """Decode one photo at full size to RGB."""
     with PIL.Image.open(path) as image:
-        image.convert("RGB")
+        # What is RGB already would be copied, which takes up to as long again.
+        image.load() if image.mode == "RGB" else image.convert("RGB")
 
 
-def bare_decoding(photos: list[Path], jobs: int) -> Callable[[], object]:
+def decoding(
+    photos: list[Path], decode: Callable[[Path], object], jobs: int
+) -> Callable[[], object]:
     """Decode all photos, as many per task as the stage."""
     starts = range(0, len(photos), PHOTOS_PER_TASK)
 
     def run_all() -> None:
         with start_workers("loky", jobs) as run:
             tasks = (photos[s : s + PHOTOS_PER_TASK] for s in starts)
-            list(run(delayed(decode_all)(task) for task in tasks))
+            list(run(delayed(decode_all)(task, decode) for task in tasks))
 
     return run_all
 
 
-def fastest(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Shortest time of each in seconds, taken in turns; the first round is not."""
-    best = dict.fromkeys(runs, float("inf"))
-    for number in range(rounds + 1):
+def take_turns(runs: dict[str, Callable[[], object]], rounds: int) -> dict[str, list]:
+    """Seconds of each in every round but a first one."""
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds + 1):
         for name, run in runs.items():
             shutil.rmtree(NEW, ignore_errors=True)
             started = time.perf_counter()
             run()
-            if number:
-                best[name] = min(best[name], time.perf_counter() - started)
-    return best
+            taken[name].append(time.perf_counter() - started)
+    return {name: seconds[1:] for name, seconds in taken.items()}
 
 
 def throughput(root: Path, size: str, persons: int, jobs: int, rounds: int) -> dict:
-    """Photos per second, of the stage in both ways and of bare decoding."""
+    """Photos per second of the stage in both ways and of decoding, and the ratios."""
     photos = write_repeated(root, Path("data/repeated"), persons)
     coco = json.loads(Path("data/repeated/annotations/train.json").read_text())
     paths = [root.resolve() / "train" / i["file_name"] for i in coco["images"]]
@@ -187,9 +193,23 @@ def throughput(root: Path, size: str, persons: int, jobs: int, rounds: int) -> d
         settings = STORE | {"size": size, "reduced_decode": reduced}
         return lambda: downsample(settings, NEW, jobs)
 
-    runs = {"bare decoding": bare_decoding(paths, jobs)}
-    runs |= {"downsample": stage(False), "downsample, reduced decode": stage(True)}
-    return {name: photos / seconds for name, seconds in fastest(runs, rounds).items()}
+    taken = take_turns(
+        {
+            "decoding alone": decoding(paths, read_photo, jobs),
+            "decoding alone, PIL": decoding(paths, decode_by_pil, jobs),
+            "downsample": stage(False),
+            "downsample, reduced decode": stage(True),
+        },
+        rounds,
+    )
+    alone = taken["decoding alone"]
+    return {
+        name: {
+            "photos_per_s": photos / statistics.median(seconds),
+            "ratio": statistics.median(map(truediv, alone, seconds)),
+        }
+        for name, seconds in taken.items()
+    }
 
 
 def peak_memory(root: Path, size: str, persons: int, jobs: int) -> dict[str, float]:
@@ -235,7 +255,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--root", type=Path, required=True, help="in COCO format")
     parser.add_argument("--persons", type=int, default=2000, help="for the throughput")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=cpu_count())
     parser.add_argument("--sizes", nargs="*", default=SIZES)
     parser.add_argument("--memory", type=int, nargs="*", default=[2000, 100_000])
@@ -243,7 +263,7 @@ def main() -> None:
     arguments = parser.parse_args()
     root, jobs = arguments.root.resolve(), arguments.jobs
     record = {"jobs": jobs, "machine": platform.machine(), "pillow": PIL.__version__}
-    record |= {"photos_per_second": {}, "peak_mb": {}}
+    record |= {"throughput": {}, "peak_mb": {}}
     os.environ["CI"] = "1"  # no progress bars
     with tempfile.TemporaryDirectory(dir=".") as folder, contextlib.chdir(folder):
         large = enlarge(root, Path("large"))
@@ -253,9 +273,9 @@ def main() -> None:
             settings[f"{size}, photos x {ENLARGED}"] = large, size, persons
         for case, (photos, size, persons) in settings.items():
             found = throughput(photos, size, persons, jobs, arguments.rounds)
-            record["photos_per_second"][case] = found
-            for name, speed in found.items():
-                ratio = speed / found["bare decoding"]
+            record["throughput"][case] = found
+            for name, one in found.items():
+                speed, ratio = one["photos_per_s"], one["ratio"]
                 print(f"{case:24}{name:30}{speed:10.0f} photos/s{ratio:8.2f}")
         for persons in arguments.memory:
             peak = peak_memory(root, SIZES[0], persons, jobs)

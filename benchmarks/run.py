@@ -203,12 +203,9 @@ def remembering(sizes: dict) -> list[str]:
 
 def downsampling(found: dict) -> list[str]:
     """Throughput as a ratio to decoding the photos alone, and memory."""
-    speeds, peaks = found["photos_per_second"], found["peak_mb"]
+    speeds, peaks = found["throughput"], found["peak_mb"]
     rows = [
-        [
-            name,
-            *(f"{part[name] / part['bare decoding']:.2f}" for part in speeds.values()),
-        ]
+        [name, *_of(speeds, name, "ratio", ".2f")]
         for name in next(iter(speeds.values()))
     ]
     memory = [

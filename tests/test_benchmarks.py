@@ -80,3 +80,34 @@ def test_enlarged_photos_have_their_people_where_they_were(tmp_path, monkeypatch
     image = after["images"][0]
     with Image.open(folder / "train" / image["file_name"]) as photo:
         assert photo.size == (image["width"], image["height"]) == (960, 720)
+
+
+def test_stage_and_decoders_take_turns(tmp_path, monkeypatch):
+    """The first round is not counted, and none finds what an earlier run made."""
+    monkeypatch.chdir(tmp_path)
+    now, calls = [0.0], []
+    monkeypatch.setattr(downsample.time, "perf_counter", lambda: now[0])
+
+    def run_of(name, seconds):
+        def run_once():
+            assert not downsample.NEW.exists()
+            downsample.NEW.mkdir(parents=True)
+            calls.append(name)
+            now[0] += seconds + (100 if len(calls) <= 2 else 0)
+
+        return run_once
+
+    taken = downsample.take_turns({"a": run_of("a", 2), "b": run_of("b", 3)}, rounds=2)
+    assert taken == {"a": [2, 2], "b": [3, 3]}
+    assert calls == ["a", "b"] * 3
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_pil_decodes_whole_photos(tmp_path, mode):
+    """PIL opens lazily: a photo that is cut short shows whether it was decoded."""
+    path = tmp_path / "photo.jpg"
+    Image.effect_noise((64, 48), 50).convert(mode).save(path)
+    downsample.decode_by_pil(path)
+    path.write_bytes(path.read_bytes()[:-300])
+    with pytest.raises(OSError, match="truncated"):
+        downsample.decode_by_pil(path)
