@@ -153,8 +153,10 @@ def decode_all(paths: list[Path], decode: Callable[[Path], object]) -> int:
 def decode_by_pil(path: Path) -> None:
     """Decode one photo at full size to RGB."""
     with PIL.Image.open(path) as image:
-        # What is RGB already would be copied, which takes up to as long again.
-        image.load() if image.mode == "RGB" else image.convert("RGB")
+        if image.mode == "RGB":
+            image.load()  # convert would copy it, which takes up to as long again
+        else:
+            image.convert("RGB")
 
 
 def decoding(

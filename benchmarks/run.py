@@ -202,12 +202,15 @@ def remembering(sizes: dict) -> list[str]:
 
 
 def downsampling(found: dict) -> list[str]:
-    """Throughput as a ratio to decoding the photos alone, and memory."""
+    """Throughput as a ratio to decoding the photos alone, also by PIL, and memory."""
     speeds, peaks = found["throughput"], found["peak_mb"]
-    rows = [
-        [name, *_of(speeds, name, "ratio", ".2f")]
-        for name in next(iter(speeds.values()))
-    ]
+    names = list(next(iter(speeds.values())))
+    rows = [[name, *_of(speeds, name, "ratio", ".2f")] for name in names]
+    pil = "decoding alone, PIL"
+    for name in names[names.index(pil) + 1 :]:
+        parts = speeds.values()
+        ratios = (part[name]["ratio"] / part[pil]["ratio"] for part in parts)
+        rows.append([f"{name}, as a ratio to PIL", *(f"{r:.2f}" for r in ratios)])
     memory = [
         [f"{persons} persons", *(f"{mb:.0f}" for mb in peak.values())]
         for persons, peak in peaks.items()
