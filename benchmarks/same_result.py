@@ -56,11 +56,11 @@ from scipy.stats import t as student  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from benchmarks.training import DATA, prepare_data  # noqa: E402
-from plugins.datasets.augment import AugmentSettings  # noqa: E402
-from plugins.datasets.batches import DRAWS, TrainingCrops  # noqa: E402
+from plugins.datasets.augment import DRAWS, AugmentSettings  # noqa: E402
 from plugins.datasets.crop_store import CropStore  # noqa: E402
 from plugins.datasets.prepared import open_split, open_truth  # noqa: E402
 from plugins.datasets.preprocessor import CropPreprocessor  # noqa: E402
+from plugins.datasets.training_crops import TrainingCrops, epoch_draws  # noqa: E402
 from stages.downsample import downsample  # noqa: E402
 from stages.evaluate.annotated import evaluate_persons  # noqa: E402
 from stages.files import StageError, new_file, run_stage  # noqa: E402
@@ -81,7 +81,7 @@ class PersonByPerson(TrainingCrops):
 
     Args:
         photos: file of each person's photo; None: its crop serves.
-        settings: fields of ``AugmentSettings``.
+        settings: of the augmentation.
         sigma: of the targets, in cells.
     """
 
@@ -90,14 +90,13 @@ class PersonByPerson(TrainingCrops):
         store: CropStore,
         seed: int,
         photos: list[Path] | None,
-        settings: dict,
+        settings: AugmentSettings,
         sigma: float,
     ) -> None:
-        super().__init__(store, seed)
-        colours = AugmentSettings(**settings).colours
-        if colours or store.geometry.oversample > 1:
+        super().__init__(store, seed, settings)
+        if settings.colours or store.geometry.oversample > 1:
             raise ValueError("expected crops of oversample 1 and no change of colours")
-        self.store, self.photos, self.settings = store, photos, settings
+        self.store, self.photos = store, photos
         cells = tuple(side // 4 for side in store.input_size)
         self.codec = UDPHeatmap(store.input_size, cells, sigma=sigma)
         self.places = store.to_image_pixels(store.input_keypoints)
@@ -108,7 +107,7 @@ class PersonByPerson(TrainingCrops):
 
     def __getitem__(self, item: tuple[int, np.ndarray]) -> dict[str, torch.Tensor]:
         epoch, rows = item
-        draws = self._epoch_draws(epoch).numpy()
+        draws = epoch_draws(self.seed, epoch, len(self)).numpy()
         persons = [self.person(row, draws[row]) for row in rows]
         return {
             name: torch.from_numpy(np.stack([person[name] for person in persons]))
@@ -138,21 +137,21 @@ class PersonByPerson(TrainingCrops):
         draw = dict(zip(DRAWS, draws.astype(float), strict=True))
         flip, box = RandomFlip(), RandomBBoxTransform()
         half = RandomHalfBody()
-        flipped = draw["flip"] < chosen["flip"]
+        flipped = draw["flip"] < chosen.flip
         flip._choose_direction = lambda: "horizontal" if flipped else None
         half._random_select_half_body = lambda keypoints_visible, **_: [
             self._half_body(keypoints_visible[0] > 0, draw)
         ]
         # It counts angles the other way round, and turns a photo that was mirrored.
         mirror = -1 if flipped else 1
-        angle = chosen["rotation"] * clipped_normal(draw["angle"], 2)
+        angle = chosen.rotation * clipped_normal(draw["angle"], 2)
         turned, moved = (
-            draw["rotate"] < chosen["rotate"],
-            draw["shift"] < chosen["shifted"],
+            draw["rotate"] < chosen.rotate,
+            draw["shift"] < chosen.shifted,
         )
         shift = [clipped_normal(draw[name], 1) for name in ("shift_x", "shift_y")]
-        shift = chosen["shift"] * np.array(shift) * [mirror, 1] * moved
-        factor = 1 + chosen["scale"] * clipped_normal(draw["scale"], 1)
+        shift = chosen.shift * np.array(shift) * [mirror, 1] * moved
+        factor = 1 + chosen.scale * clipped_normal(draw["scale"], 1)
         box._get_transform_params = lambda count: (
             shift[None],
             np.array([[factor]]),
@@ -186,10 +185,10 @@ class PersonByPerson(TrainingCrops):
         ids = np.flatnonzero(labelled)
         upper = [index for index in ids if index not in lower_body]
         lower = [index for index in ids if index in lower_body]
-        wanted = draw["half_body"] < chosen["half_body"]
-        if not wanted or len(ids) <= chosen["half_body_keypoints"]:
+        wanted = draw["half_body"] < chosen.half_body
+        if not wanted or len(ids) <= chosen.half_body_keypoints:
             return None
-        prefers_upper = draw["upper_body"] < chosen["upper_body"]
+        prefers_upper = draw["upper_body"] < chosen.upper_body
         take_upper = (prefers_upper and len(upper) > 2) or len(lower) <= 2
         part = upper if take_upper else lower
         return part if len(part) >= 2 else None
@@ -226,11 +225,9 @@ def square(affine: np.ndarray) -> np.ndarray:
 class Normalised(CropPreprocessor):
     """Takes the inputs of ``PersonByPerson`` as they are; keeps their targets."""
 
-    def _augment(self, data: dict[str, torch.Tensor]) -> dict:
+    def augment(self, data: dict[str, torch.Tensor]) -> torch.Tensor:
         self.targets = {name: data[name] for name in ("heatmaps", "weights")}
-        inputs = self.normalise(data["crops"].permute(0, 3, 1, 2).float())
-        samples = {"keypoints": data["keypoints"], "visible": data["visible"]}
-        return {"inputs": inputs, "data_samples": samples}
+        return data["crops"].permute(0, 3, 1, 2).float()
 
 
 def feed_one_by_one(
@@ -239,12 +236,11 @@ def feed_one_by_one(
     """Have a Runner of `stages.train` read ``PersonByPerson``, in the same order."""
     model, loop = runner.model, runner.train_loop
     codec = model.head.codec
-    persons = PersonByPerson(
-        store, settings["seed"], photos, settings["augment"], codec.sigma
-    )
+    augment = AugmentSettings(**settings["augment"])
+    persons = PersonByPerson(store, settings["seed"], photos, augment, codec.sigma)
     order = loop.dataloader.sampler
     loop.dataloader = DataLoader(persons, sampler=order, batch_size=None)
-    given = Normalised(store.geometry, settings["augment"], store.keypoint_set)
+    given = Normalised(store.geometry, store.keypoint_set)
     model.data_preprocessor = given.to(next(model.parameters()).device)
     codec.encode_batch = lambda keypoints, visible: given.targets
 

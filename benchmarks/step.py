@@ -1,7 +1,7 @@
 """What settings of a training step cost or bring.
 
-Whole training steps (augmentation, targets, network, loss, optimizer) on the same
-random crops: udp with one setting of conf/schedule changed, and CAL with each of its
+Whole training steps (warp, targets, network, loss, optimizer) on the same random
+crops: udp with one setting of conf/schedule changed, and CAL with each of its
 weightings, of which ``disc`` fits no density. All take turns, step by step, so that
 what else the machine does meets all of them; the median of each, as a ratio to the
 first of its group. Also how long the very first step takes, in which torch.compile
@@ -26,7 +26,11 @@ mmpose_compat.install()
 
 import torch  # noqa: E402  (MMPose's imports come after the adaptations)
 
-from plugins.datasets.augment import DRAWS  # noqa: E402
+from plugins.datasets.augment import (  # noqa: E402
+    DRAWS,
+    AugmentSettings,
+    augment_persons,
+)
 from plugins.datasets.crop_store import CropGeometry  # noqa: E402
 from plugins.datasets.keypoint_sets import COCO17  # noqa: E402
 from plugins.model import build_model  # noqa: E402
@@ -60,20 +64,20 @@ GROUPS = {
 SHARED = {"udp": (), "cal": ("method.loss.warmup=0",)}
 
 
-def random_batch(geometry: CropGeometry, count: int) -> dict[str, torch.Tensor]:
+def random_batch(
+    geometry: CropGeometry, count: int, settings: AugmentSettings
+) -> dict[str, torch.Tensor]:
     """What ``TrainingCrops`` gives, of noise."""
     generator = torch.Generator().manual_seed(0)
     crop, size = geometry.crop_size, torch.tensor(geometry.input_size)
     keypoints = torch.rand((count, len(COCO17), 2), generator=generator) * (size - 1)
-    batch = {
-        "crops": torch.randint(
-            0, 256, (count, crop[1], crop[0], 3), dtype=torch.uint8, generator=generator
-        ),
-        "keypoints": keypoints,
-        "visible": torch.full((count, len(COCO17)), 2, dtype=torch.uint8),
-        "box": torch.ones(count, 2),
-        "draws": torch.rand((count, len(DRAWS)), generator=generator),
-    }
+    crops = torch.randint(
+        0, 256, (count, crop[1], crop[0], 3), dtype=torch.uint8, generator=generator
+    )
+    visible = torch.full((count, len(COCO17)), 2, dtype=torch.uint8)
+    draws = torch.rand((count, len(DRAWS)), generator=generator)
+    people = (keypoints, visible, torch.ones(count, 2), COCO17, geometry, settings)
+    batch = augment_persons(draws, *people) | {"crops": crops}
     return {name: values.to(DEVICE) for name, values in batch.items()}
 
 
@@ -92,7 +96,8 @@ def make_step(
     prepare_model(model, settings["schedule"])
     model.to(DEVICE).train()
     optimizer = build_optimizer(model, settings["schedule"], DEVICE)
-    batch = random_batch(geometry, args.batch_size)
+    augment = AugmentSettings(**settings["augment"])
+    batch = random_batch(geometry, args.batch_size, augment)
     return lambda: model.train_step(batch, optimizer)
 
 

@@ -43,7 +43,6 @@ def build_model(
     preprocessor = dict(
         type=CropPreprocessor,
         geometry=geometry,
-        augment=settings["augment"],
         keypoint_set=keypoint_set,
     )
     return MODELS.build(

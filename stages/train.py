@@ -24,10 +24,12 @@ from mmengine.dist import get_dist_info, is_distributed, is_main_process  # noqa
 from mmengine.runner import Runner, set_random_seed  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
-from plugins.datasets.batches import EpochBatches, TrainingCrops  # noqa: E402
+from plugins.datasets.augment import AugmentSettings  # noqa: E402
+from plugins.datasets.batches import EpochBatches  # noqa: E402
 from plugins.datasets.cache import choose_cache  # noqa: E402
 from plugins.datasets.crop_store import CropStore  # noqa: E402
 from plugins.datasets.prepared import open_truth  # noqa: E402
+from plugins.datasets.training_crops import TrainingCrops  # noqa: E402
 from plugins.distributed import distribute, launched, unwrapped  # noqa: E402
 from plugins.hooks.history import HistoryHook  # noqa: E402
 from plugins.hooks.resume import ResumeHook  # noqa: E402
@@ -133,7 +135,8 @@ def make_runner(
     cache = choose_cache(settings["cache"], training.crops.nbytes, device)
     if is_main_process():
         print(f"cache {cache}: {len(training)} crops, {training.crops.nbytes:,} bytes")
-    crops = TrainingCrops(training, seed, cache, device)
+    augment = AugmentSettings(**settings["augment"])
+    crops = TrainingCrops(training, seed, augment, cache, device)
     history = HistoryHook(validation, truth, schedule["validate_every"])
     runner = Runner(
         model=distribute(model),

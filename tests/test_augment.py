@@ -1,6 +1,6 @@
 """Augmentation: one affine per person that moves image and keypoints alike."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,16 +9,16 @@ from mmpose.structures.bbox import get_udp_warp_matrix
 from torchvision.transforms.functional import adjust_saturation
 
 from plugins.datasets.augment import (
+    DRAWS,
     AugmentSettings,
-    change_colours,
+    augment_persons,
     sample_affines,
-    smooth,
+    sample_colours,
     transform_keypoints,
-    warp,
 )
-from plugins.datasets.batches import DRAWS
 from plugins.datasets.keypoint_sets import COCO17
 from plugins.datasets.preprocessor import DEVIATION, MEAN, CropPreprocessor
+from plugins.datasets.warp import change_colours, smooth_, warp
 
 SETTINGS = AugmentSettings(
     flip=0.5, half_body=0.3, half_body_keypoints=8, upper_body=0.7, scale=0.35,
@@ -242,25 +242,21 @@ def test_outside_the_crop_is_black(geometry):
 
 def test_the_preprocessor_normalises_and_keeps_labels(geometry):
     geometry = geometry("64x48")
-    preprocessor = CropPreprocessor(geometry, asdict(SETTINGS), COCO17)
+    preprocessor = CropPreprocessor(geometry, COCO17)
     width, height = geometry.crop_size
     keypoints, visible = people(2)
     colour = torch.tensor([10, 100, 200], dtype=torch.uint8)
     batch = dict(
         crops=colour.expand(2, height, width, 3),
+        affines=torch.eye(2, 3).expand(2, 2, 3),
         keypoints=keypoints,
         visible=visible,
-        box=torch.ones(2, 2),
-        draws=draws_of(2),
     )
     out = preprocessor(batch, training=True)
     expected = (colour.float() - torch.tensor(MEAN)) / torch.tensor(DEVIATION)
     assert out["inputs"].shape == (2, 3, 64, 48)
     torch.testing.assert_close(out["inputs"][1, :, 30, 20], expected)
-    torch.testing.assert_close(
-        out["data_samples"]["keypoints"], keypoints, atol=1e-3, rtol=0
-    )
-    assert (out["data_samples"]["visible"] == visible).all()
+    assert out["data_samples"] == {"keypoints": keypoints, "visible": visible}
 
 
 def stripes(geometry, period: float) -> torch.Tensor:
@@ -288,7 +284,28 @@ def test_what_shrinks_is_smoothed_first(geometry, zoom):
 def test_what_grows_is_not_smoothed(geometry):
     crops = torch.rand(2, 3, 96, 80)
     affines = torch.eye(2, 3)[None] * torch.tensor([1.0, 0.7])[:, None, None]
-    assert (smooth(crops, affines) == crops).all()
+    assert (smooth_(crops.clone(), affines) == crops).all()
+
+
+def test_each_person_is_smoothed_by_its_own_zoom(geometry):
+    """Taps a, 1 - 2 a, a along both axes; borders as they are; crops unchanged."""
+    crops = torch.rand(4, 3, 9, 8)
+    zooms = torch.tensor([1.3, 0.8, 1.0, 1.7])
+    affines = torch.eye(2, 3)[None] * zooms[:, None, None]
+    found = smooth_(crops.clone(), affines)
+    for own, crop, zoom in zip(found, crops, zooms.tolist(), strict=True):
+        a = max(0.0, (zoom**2 - 1) / 24)
+        taps = torch.tensor([a, 1 - 2 * a, a])
+        expected = crop.clone()
+        expected[:, 1:-1] = (expected.unfold(1, 3, 1) * taps).sum(-1)
+        expected[:, :, 1:-1] = (expected.unfold(2, 3, 1) * taps).sum(-1)
+        torch.testing.assert_close(own, expected)
+    geometry = geometry("32x24")
+    width, height = geometry.crop_size
+    whole = 255 * torch.rand(4, 3, height, width)
+    before = whole.clone()
+    warp(whole, affines, geometry)
+    assert (whole == before).all()
 
 
 def test_shifts_are_distributed_as_set(geometry):
@@ -314,7 +331,7 @@ COLOURS = replace(SETTINGS, brightness=30.0, contrast=0.5, saturation=0.8)
 
 
 def recolour(image: torch.Tensor, **draws: float) -> torch.Tensor:
-    return change_colours(image, draws_of(len(image), **draws), COLOURS)
+    return change_colours(image, sample_colours(draws_of(len(image), **draws), COLOURS))
 
 
 def test_colours_change_as_with_torchvision():
@@ -336,8 +353,18 @@ def test_colours_stay_grey_levels():
     assert bright.min() >= 0 and bright.max() == 255
 
 
-def test_colours_are_as_they_are_unless_set():
-    assert not SETTINGS.colours and COLOURS.colours
+def test_colours_are_as_they_are_unless_set(geometry):
+    people_of = (*people(), torch.ones(1, 2), COCO17, geometry("64x48"))
+    plain, coloured = (
+        augment_persons(draws_of(brightness=0.75), *people_of, settings)
+        for settings in (SETTINGS, COLOURS)
+    )
+    assert set(coloured) - set(plain) == {"colours"}
+    preprocessor = CropPreprocessor(geometry("64x48"), COCO17)
+    width, height = geometry("64x48").crop_size
+    crops = torch.full((1, height, width, 3), 100, dtype=torch.uint8)
+    images = [preprocessor.augment({"crops": crops} | p) for p in (plain, coloured)]
+    torch.testing.assert_close(images[1], images[0] + 15)
 
 
 def test_a_half_body_on_one_spot_stays_finite(geometry):

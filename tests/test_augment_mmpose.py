@@ -10,10 +10,9 @@ from mmpose.datasets.transforms import (
     TopdownAffine,
 )
 
-from plugins.datasets.augment import AugmentSettings, sample_affines, warp
-from plugins.datasets.augment import transform_keypoints as move
-from plugins.datasets.batches import DRAWS
+from plugins.datasets.augment import DRAWS, AugmentSettings, augment_persons
 from plugins.datasets.keypoint_sets import COCO17
+from plugins.datasets.warp import warp
 from tests.test_augment import draws_of, uniform_of
 
 SETTINGS = AugmentSettings(
@@ -110,19 +109,13 @@ def ours(case: dict, geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     values["scale"] = uniform_of(case.get("scale", 0))
     visible = torch.ones(1, 17)
     box = torch.tensor(case.get("box", (1.0, 1.0)))[None]
-    affines, flipped = sample_affines(
-        draws_of(**values),
-        keypoints,
-        visible,
-        box,
-        COCO17.lower_body,
-        geometry,
-        SETTINGS,
+    person = augment_persons(
+        draws_of(**values), keypoints, visible, box, COCO17, geometry, SETTINGS
     )
-    images = warp(crops, affines, geometry)
-    inside = warp(torch.ones_like(crops), affines, geometry)[0, 0] > 0.999
-    moved, _ = move(affines, flipped, keypoints, visible, COCO17.flip_indices)
-    return images[0].permute(1, 2, 0).numpy(), moved[0].numpy(), inside.numpy()
+    images = warp(crops, person["affines"], geometry)
+    inside = warp(torch.ones_like(crops), person["affines"], geometry)[0, 0] > 0.999
+    places = person["keypoints"][0].numpy()
+    return images[0].permute(1, 2, 0).numpy(), places, inside.numpy()
 
 
 @pytest.mark.parametrize("size", ["64x48", "128x96", "256x192"])

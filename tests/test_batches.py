@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from plugins.datasets.batches import DRAWS, EpochBatches, TrainingCrops
+from plugins.datasets.augment import DRAWS, AugmentSettings
+from plugins.datasets.batches import EpochBatches
+from plugins.datasets.crop_store import CropGeometry
+from plugins.datasets.keypoint_sets import COCO17
+from plugins.datasets.training_crops import TrainingCrops, epoch_draws
 
 PERSONS = 23
+STILL = AugmentSettings(0, 0, 8, 0, scale=0, rotation=0, rotate=0)
+LIVELY = AugmentSettings(0.5, 0.3, 8, 0.7, scale=0.35, rotation=45, rotate=1)
 
 
 def order(batch_size: int, seed: int = 0, epoch: int = 0) -> list[np.ndarray]:
@@ -18,6 +24,8 @@ def order(batch_size: int, seed: int = 0, epoch: int = 0) -> list[np.ndarray]:
 
 class NumberedStore:
     """A store whose every value is its person's number."""
+
+    geometry, keypoint_set = CropGeometry((48, 64), 16, 1), COCO17
 
     def __init__(self) -> None:
         number = np.arange(PERSONS)
@@ -32,7 +40,7 @@ class NumberedStore:
 
 @pytest.fixture
 def crops() -> TrainingCrops:
-    return TrainingCrops(NumberedStore(), seed=0)
+    return TrainingCrops(NumberedStore(), 0, LIVELY)
 
 
 def test_everyone_comes_once_in_an_epoch():
@@ -64,27 +72,35 @@ def test_too_few_persons_are_refused():
         EpochBatches(5, 8, 0)
 
 
-def test_draws_depend_on_seed_epoch_and_person_alone(crops):
-    whole = crops[4, np.arange(PERSONS)]["draws"]
-    assert whole.shape == (PERSONS, len(DRAWS))
-    assert ((whole >= 0) & (whole < 1)).all()
+def test_draws_depend_on_seed_epoch_and_person_alone():
+    draws = epoch_draws(0, 4, PERSONS)
+    assert draws.shape == (PERSONS, len(DRAWS))
+    assert ((draws >= 0) & (draws < 1)).all()
+    assert (draws == epoch_draws(0, 4, PERSONS)).all()
+    assert all((epoch_draws(*o, PERSONS) != draws).all() for o in ((0, 5), (1, 4)))
+    assert len(torch.unique(draws)) > 0.99 * draws.numel()
+
+
+def test_augmentation_depends_on_seed_epoch_and_person_alone(crops):
+    """Bit by bit, whoever is in the batch and whichever epoch was asked for before."""
+    whole = crops[4, np.arange(PERSONS)]
     rows = np.array([20, 3, 11])
     crops[5, rows]
-    part = TrainingCrops(NumberedStore(), seed=0)[4, rows]["draws"]
-    torch.testing.assert_close(part, whole[rows], atol=0, rtol=0)
-    torch.testing.assert_close(crops[4, rows]["draws"], part, atol=0, rtol=0)
-    others = [
-        crops[5, rows]["draws"],
-        TrainingCrops(NumberedStore(), seed=1)[4, rows]["draws"],
-    ]
-    assert all((other != part).all() for other in others)
-    assert len(torch.unique(whole)) > 0.99 * whole.numel()
+    for part in (crops[4, rows], TrainingCrops(NumberedStore(), 0, LIVELY)[4, rows]):
+        for name, values in part.items():
+            torch.testing.assert_close(values, whole[name][rows], atol=0, rtol=0)
+    affines = whole["affines"][rows]
+    others = [crops[5, rows], TrainingCrops(NumberedStore(), 1, LIVELY)[4, rows]]
+    assert all((other["affines"] != affines).any((1, 2)).all() for other in others)
+    assert len(torch.unique(whole["affines"][:, 0, 0])) == PERSONS
 
 
-def test_a_batch_holds_the_persons_of_its_rows(crops):
+def test_a_batch_holds_the_persons_of_its_rows():
+    crops = TrainingCrops(NumberedStore(), 0, STILL)
     rows = np.array([20, 3, 11])
     batch = crops[0, rows]
     assert batch["crops"][:, 0, 0, 0].tolist() == [20, 3, 11]
-    assert batch["keypoints"][:, 16, 1].tolist() == [20, 3, 11]
+    places = torch.tensor([20.0, 3.0, 11.0])
+    torch.testing.assert_close(batch["keypoints"][:, 16, 1], places)
     assert batch["visible"].shape == (3, 17)
     assert len(crops) == PERSONS

@@ -11,8 +11,9 @@ from mmpose.codecs.utils.post_processing import gaussian_blur
 from mmpose.models.utils.tta import flip_heatmaps
 
 from plugins.codecs import build_codec
-from plugins.datasets.batches import TrainingCrops
+from plugins.datasets.augment import AugmentSettings
 from plugins.datasets.crop_store import CropStore
+from plugins.datasets.training_crops import TrainingCrops
 from plugins.inference import predict_outputs
 from plugins.model import build_model
 from plugins.sizes import heatmap_size, parse_size
@@ -243,7 +244,7 @@ def network_maps(tmp_path_factory, compose_cell, geometry) -> np.ndarray:
     torch.manual_seed(0)
     model = build_model(cell, train.keypoint_set, train.geometry).train()
     model.init_weights()
-    crops = TrainingCrops(train, 0)
+    crops = TrainingCrops(train, 0, AugmentSettings(**cell["augment"]))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
     for step in range(150):
         rows = np.arange(8) + 8 * (step % 4)

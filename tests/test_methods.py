@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from plugins.codecs import build_codec
-from plugins.datasets.batches import DRAWS
 from plugins.datasets.keypoint_sets import COCO17
 from plugins.inference import predict_outputs
 from plugins.model import build_model
@@ -59,11 +58,9 @@ def batch(geometry) -> dict[str, torch.Tensor]:
     dots = torch.exp(-distance / 8)[..., None] * colours[:, None, None]
     visible = torch.full((PERSONS, 17), 2)
     visible[0, 5] = 0
-    draws = torch.full((PERSONS, len(DRAWS)), 0.999)
-    draws[:, [DRAWS.index("scale"), DRAWS.index("angle")]] = 0.5
     crops = dots.sum(1).clamp(0, 255).to(torch.uint8)
-    people = dict(keypoints=keypoints, visible=visible, box=torch.ones(PERSONS, 2))
-    return people | dict(crops=crops, draws=draws)
+    affines = torch.eye(2, 3).expand(PERSONS, 2, 3)
+    return dict(crops=crops, affines=affines, keypoints=keypoints, visible=visible)
 
 
 def make_model(method, geometry):

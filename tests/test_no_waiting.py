@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from plugins.datasets.batches import DRAWS
 from plugins.datasets.keypoint_sets import COCO17
 from plugins.model import build_model
 from tests.test_methods import METHODS
@@ -26,12 +25,8 @@ VARIANTS = {
     "bone": ("method=udp", "auxiliary=bone"),
     "bone, automatic": ("auxiliary=bone", "auxiliary.balance=automatic"),
     "bone, heatmaps": ("auxiliary=bone", "auxiliary.measured=heatmaps"),
-    "colours, shift": (
-        "augment.brightness=20", "augment.contrast=0.2", "augment.saturation=0.3",
-        "augment.shift=0.1",
-    ),
     "oversampled": ("store.oversample=2",),
-}  # fmt: skip
+}
 
 
 class CopiesFromHost(TorchDispatchMode):
@@ -64,10 +59,10 @@ def test_a_step_neither_reads_the_device_nor_copies_to_it(
     width, height = geometry.crop_size
     batch = {
         "crops": torch.empty(PERSONS, height, width, 3, dtype=torch.uint8),
+        "affines": torch.empty(PERSONS, 2, 3),
         "keypoints": torch.empty(PERSONS, 17, 2),
         "visible": torch.empty(PERSONS, 17, dtype=torch.uint8),
-        "box": torch.empty(PERSONS, 2),
-        "draws": torch.empty(PERSONS, len(DRAWS)),
+        "colours": torch.empty(PERSONS, 3, 4),
     }
     batch = {name: values.to("meta") for name, values in batch.items()}
     model.head.objective.start_epoch(0.9)  # after CAL's warm-up

@@ -9,11 +9,12 @@ import torch
 
 from benchmarks import same_result
 from plugins.codecs import build_codec
-from plugins.datasets import augment
-from plugins.datasets.batches import TrainingCrops
+from plugins.datasets import warp
+from plugins.datasets.augment import AugmentSettings
 from plugins.datasets.crop_store import CropStore
 from plugins.datasets.prepared import open_truth
 from plugins.datasets.preprocessor import CropPreprocessor
+from plugins.datasets.training_crops import TrainingCrops
 from stages.train import make_runner
 
 DATA = Path("data/tiny")
@@ -27,18 +28,19 @@ def store(tiny_work, monkeypatch) -> CropStore:
 
 
 @pytest.fixture
-def settings(compose_cell) -> dict:
+def settings(compose_cell) -> AugmentSettings:
     """As in conf/, with a shift besides, so that every draw counts."""
-    return compose_cell()["train"]["augment"] | {"shift": 0.1, "shifted": 0.5}
+    usual = compose_cell()["train"]["augment"]
+    return AugmentSettings(**usual | {"shift": 0.1, "shifted": 0.5})
 
 
 def batches_of(store, settings, photos, monkeypatch, epochs=6):
     """Both ways' batches of the same epochs; ours samples unsmoothed, as OpenCV."""
-    monkeypatch.setattr(augment, "smooth", lambda crops, affines: crops)
+    monkeypatch.setattr(warp, "smooth_", lambda crops, affines: crops)
     codec = build_codec("udp", store.input_size)
-    ours = TrainingCrops(store, seed=3)
+    ours = TrainingCrops(store, 3, settings)
     theirs = same_result.PersonByPerson(store, 3, photos, settings, codec.sigma)
-    preprocessor = CropPreprocessor(store.geometry, settings, store.keypoint_set)
+    preprocessor = CropPreprocessor(store.geometry, store.keypoint_set)
     # Grey levels, which both ways are compared in.
     preprocessor.normalise = lambda images: images
     for epoch in range(epochs):

@@ -75,16 +75,16 @@ def test_maps_are_laid_out_as_set(compose_cell, geometry, channels_last):
         assert (last, values.is_contiguous()) == (channels_last, not channels_last)
 
 
-def test_augmentation_and_losses_keep_float32_under_autocast(compose_cell, geometry):
+def test_warp_colours_and_losses_keep_float32_under_autocast(compose_cell, geometry):
     """bfloat16 would move keypoints by up to half a pixel."""
     model = model_of(compose_cell, geometry, "method=cal").train()
     width, height = geometry("32x24").crop_size
     batch = {
         "crops": torch.randint(0, 255, (2, height, width, 3), dtype=torch.uint8),
+        "affines": torch.eye(2, 3) + 0.1 * torch.rand(2, 2, 3),
         "keypoints": 20 * torch.rand(2, 17, 2),
         "visible": torch.full((2, 17), 2),
-        "box": torch.ones(2, 2),
-        "draws": torch.rand(2, 12),
+        "colours": 0.5 * torch.rand(2, 3, 4),
     }
     plain = model.data_preprocessor(batch, True)
     with torch.autocast("cpu", torch.bfloat16):

@@ -1,22 +1,27 @@
-"""HRNet's augmentation for a whole batch: one affine and one warp per person.
+"""HRNet's augmentation of all persons at once: one affine each, and moved keypoints.
 
 Flip, half body, rotation and scale of HRNet's released code (Sun et al., CVPR 2019,
 ``lib/dataset/JointsDataset.py``), and the shift that MMPose adds to them
 (``RandomBBoxTransform``), drawn by inverting the distribution functions so that each
-needs exactly one uniform number. Colours change by one affine per person too.
+needs exactly one uniform number. Colours change by one affine per person too. Nothing
+here looks at a pixel: plugins/datasets/warp.py does, in each step.
 """
 
 import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from plugins.constants import constant
-from plugins.datasets.batches import DRAWS
 from plugins.datasets.crop_store import CropGeometry
+from plugins.datasets.keypoint_sets import KeypointSet
 
+DRAWS = (
+    "flip", "half_body", "upper_body", "scale", "rotate", "angle",
+    "shift", "shift_x", "shift_y", "brightness", "contrast", "saturation",
+)  # fmt: skip
+"""One uniform number each per person and epoch."""
 HALF_BODY_PADDING = 1.5
 """Box of a half body, relative to its keypoints' extent (HRNet)."""
 SMALLEST_ZOOM = 0.1
@@ -63,6 +68,39 @@ class AugmentSettings:
     def colours(self) -> bool:
         """Whether any colour is changed."""
         return max(self.brightness, self.contrast, self.saturation) > 0
+
+
+def augment_persons(
+    draws: Tensor,
+    keypoints: Tensor,
+    visible: Tensor,
+    box: Tensor,
+    keypoint_set: KeypointSet,
+    geometry: CropGeometry,
+    settings: AugmentSettings,
+) -> dict[str, Tensor]:
+    """What these draws make of persons.
+
+    Args:
+        draws: ``(N, len(DRAWS))`` uniform in [0, 1).
+        keypoints: ``(N, K, 2)`` in input pixels; visible: ``(N, K)``.
+        box: ``(N, 2)``, the padded box's share of the input along each axis.
+
+    Returns:
+        ``affines (N, 2, 3)``, augmented -> original input pixels; ``keypoints`` and
+        ``visible`` in the augmented image; and, where colours change, ``colours
+        (N, 3, 4)``, an affine of red, green and blue.
+    """
+    affines, flipped = sample_affines(
+        draws, keypoints, visible, box, keypoint_set.lower_body, geometry, settings
+    )
+    keypoints, visible = transform_keypoints(
+        affines, flipped, keypoints, visible, keypoint_set.flip_indices
+    )
+    found = {"affines": affines, "keypoints": keypoints, "visible": visible}
+    if settings.colours:
+        found["colours"] = sample_colours(draws, settings)
+    return found
 
 
 def sample_affines(
@@ -177,71 +215,20 @@ def transform_keypoints(
     return moved, torch.where(flipped[:, None], visible[:, order], visible)
 
 
-def warp(crops: Tensor, affines: Tensor, geometry: CropGeometry) -> Tensor:
-    """Sample the augmented inputs ``(B, 3, h, w)`` from the crops, bilinearly.
+def sample_colours(draws: Tensor, settings: AugmentSettings) -> Tensor:
+    """Affines ``(N, 3, 4)`` of red, green and blue in grey levels.
 
-    An input pixel averages ``oversample`` x ``oversample`` samples, which lie one crop
-    pixel apart at zoom 1; where they lie farther apart, the crop is smoothed first.
-    Outside the crop is black, as outside a photo.
-
-    Args:
-        crops: ``(B, 3, H, W)`` float.
-        affines: ``(B, 2, 3)`` augmented -> original input pixels.
-    """
-    step = geometry.oversample
-    axes = [
-        (torch.arange(side * step, device=crops.device) - (step - 1) / 2) / step
-        for side in geometry.input_size
-    ]
-    x, y = torch.meshgrid(*axes, indexing="xy")
-    points = torch.stack((x, y, torch.ones_like(x)), -1).to(crops)
-    source = torch.einsum("hwj,bij->bhwi", points, affines)
-    source = geometry.to_crop(source)
-    size = constant(geometry.crop_size, crops)
-    samples = F.grid_sample(
-        smooth(crops, affines),
-        (2 * source + 1) / size - 1,
-        mode="bilinear",
-        align_corners=False,
-    )
-    return F.avg_pool2d(samples, step) if step > 1 else samples
-
-
-def smooth(crops: Tensor, affines: Tensor) -> Tensor:
-    """Crops ``(B, 3, H, W)``, smoothed as far as their affine shrinks them.
-
-    At zoom z a sample stands for z pixels along each axis. A box of that width has the
-    variance ``(z^2 - 1) / 12`` more than one of a single pixel, and taps of
-    ``a, 1 - 2 a, a`` have ``2 a``.
-    """
-    (a, b), (c, d) = affines[:, :, :2].permute(1, 2, 0)
-    zoom_squared = (a * d - b * c).abs()
-    share = ((zoom_squared - 1) / 24).clamp(0, 0.25).to(crops)[:, None, None, None]
-    smoothed = crops.clone()
-    for axis in (2, 3):
-        length = crops.shape[axis] - 2
-        before, inner, after = (smoothed.narrow(axis, i, length) for i in range(3))
-        inner += (before + after).sub_(inner, alpha=2).mul_(share)
-    return smoothed
-
-
-def change_colours(images: Tensor, draws: Tensor, settings: AugmentSettings) -> Tensor:
-    """Grey levels ``(B, 3, h, w)`` in other light, cut at 0 and 255.
-
-    Saturation, contrast and brightness are one affine of red, green and blue:
+    Saturation, contrast and brightness:
     ``contrast * (saturation * I + (1 - saturation) * luminance) rgb + brightness``.
 
     Args:
-        images: RGB in grey levels.
-        draws: ``(B, len(DRAWS))`` uniform in [0, 1).
+        draws: ``(N, len(DRAWS))`` uniform in [0, 1).
     """
-    signed = (2 * draws - 1).unbind(-1)
-    draw = dict(zip(DRAWS, signed, strict=True))
+    draw = dict(zip(DRAWS, (2 * draws - 1).unbind(-1), strict=True))
     saturation = 1 + settings.saturation * draw["saturation"][:, None, None]
     contrast = 1 + settings.contrast * draw["contrast"][:, None, None]
-    grey = constant(LUMINANCE, images).expand(3, 3)
-    colour = torch.eye(3, device=images.device)
+    grey = constant(LUMINANCE, draws).expand(3, 3)
+    colour = torch.eye(3, device=draws.device)
     matrix = contrast * (saturation * colour + (1 - saturation) * grey)
-    changed = torch.einsum("bij,bjhw->bihw", matrix, images)
     brightness = settings.brightness * draw["brightness"]
-    return (changed + brightness[:, None, None, None]).clamp_(0, 255)
+    return torch.cat((matrix, brightness[:, None, None].expand(-1, 3, 1)), -1)
