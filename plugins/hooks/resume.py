@@ -107,10 +107,13 @@ class ResumeHook(Hook):
     def _is_time(self) -> bool:
         """Whether to save, and whether to stop then; the same in all processes."""
         due = is_main_process() and time.monotonic() - self.saved >= self.pause
-        wish = torch.tensor(2 if self.told else int(due))
-        all_reduce(wish, "max")
-        self.stopped = bool(wish == 2)
-        return bool(wish)
+        wish = 2 if self.told else int(due)
+        if get_world_size() > 1:
+            wishes = torch.tensor(wish)
+            all_reduce(wishes, "max")
+            wish = int(wishes)
+        self.stopped = wish == 2
+        return wish > 0
 
     def _save(self, runner: Runner, epochs: int, batches: int, steps: int) -> None:
         started = time.monotonic()
