@@ -18,7 +18,7 @@ from plugins.datasets.augment import (
 )
 from plugins.datasets.keypoint_sets import COCO17
 from plugins.datasets.preprocessor import DEVIATION, MEAN, CropPreprocessor
-from plugins.datasets.warp import change_colours, smooth_, warp
+from plugins.datasets.warp import blend_, change_colours, smooth_, warp
 
 SETTINGS = AugmentSettings(
     flip=0.5, half_body=0.3, half_body_keypoints=8, upper_body=0.7, scale=0.35,
@@ -300,6 +300,9 @@ def test_each_person_is_smoothed_by_its_own_zoom(geometry):
         expected[:, 1:-1] = (expected.unfold(1, 3, 1) * taps).sum(-1)
         expected[:, :, 1:-1] = (expected.unfold(2, 3, 1) * taps).sum(-1)
         torch.testing.assert_close(own, expected)
+    shares = ((zooms**2 - 1) / 24).clamp_min(0)
+    at_once = blend_(crops.clone(), shares)  # as a GPU does it
+    torch.testing.assert_close(at_once, found, atol=0, rtol=0)
     geometry = geometry("32x24")
     width, height = geometry.crop_size
     whole = 255 * torch.rand(4, 3, height, width)
@@ -365,6 +368,16 @@ def test_colours_are_as_they_are_unless_set(geometry):
     crops = torch.full((1, height, width, 3), 100, dtype=torch.uint8)
     images = [preprocessor.augment({"crops": crops} | p) for p in (plain, coloured)]
     torch.testing.assert_close(images[1], images[0] + 15)
+
+
+def test_a_half_body_does_not_look_at_what_is_not_labelled(geometry):
+    keypoints, visible = people()
+    visible[0, ::4] = 0
+    draws = draws_of(half_body=0.1, upper_body=0.1)
+    expected, _ = sample(geometry("64x48"), keypoints, visible, draws)
+    keypoints[0, ::4] = float("nan")
+    found, _ = sample(geometry("64x48"), keypoints, visible, draws)
+    torch.testing.assert_close(found, expected, atol=0, rtol=0)
 
 
 def test_a_half_body_on_one_spot_stays_finite(geometry):

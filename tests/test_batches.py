@@ -95,6 +95,16 @@ def test_augmentation_depends_on_seed_epoch_and_person_alone(crops):
     assert len(torch.unique(whole["affines"][:, 0, 0])) == PERSONS
 
 
+@pytest.mark.parametrize("cache", ["host", "device"])
+def test_batches_are_the_same_wherever_the_crops_wait(crops, cache):
+    other = TrainingCrops(NumberedStore(), 0, LIVELY, cache, "cpu")
+    rows = np.array([20, 3, 11])
+    expected, found = crops[4, rows], other[4, rows]
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        torch.testing.assert_close(found[name], values, atol=0, rtol=0)
+
+
 def test_a_batch_holds_the_persons_of_its_rows():
     crops = TrainingCrops(NumberedStore(), 0, STILL)
     rows = np.array([20, 3, 11])

@@ -179,7 +179,7 @@ def _half_bodies(
     )
 
     inside = part[..., None]
-    mean = (keypoints * inside).sum(1) / count.clamp_min(1)[:, None]
+    mean = keypoints.masked_fill(~inside, 0).sum(1) / count.clamp_min(1)[:, None]
     largest = keypoints.masked_fill(~inside, -torch.inf).amax(1)
     smallest = keypoints.masked_fill(~inside, torch.inf).amin(1)
     half = HALF_BODY_PADDING * ((largest - smallest) / (size - 1))

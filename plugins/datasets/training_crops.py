@@ -76,8 +76,8 @@ class TrainingCrops(Dataset):
     def _augment(self, epoch: int) -> dict[str, torch.Tensor]:
         """All persons of an epoch at once, whoever is in which batch.
 
-        Always by the CPU, so that a GPU trains on the same numbers: 0.1 s for
-        150,000 persons, once per epoch.
+        Always by the CPU, so that a GPU trains on the same numbers: for 150,000
+        persons a few tenths of a second, once per epoch.
         """
         if self._augmented[0] != epoch:
             persons = augment_persons(

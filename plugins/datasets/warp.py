@@ -73,18 +73,24 @@ def smooth_(crops: Tensor, affines: Tensor) -> Tensor:
     (a, b), (c, d) = affines[:, :, :2].permute(1, 2, 0)
     zoom_squared = (a * d - b * c).abs()
     share = ((zoom_squared - 1) / 24).clamp(0, 0.25).to(crops)
-    part = crops
-    if crops.device.type == "cpu":  # a GPU would have to wait for who shrinks
-        rows = share.nonzero().flatten()
-        part, share = crops[rows], share[rows]
+    if crops.device.type != "cpu":  # it would have to wait for who shrinks
+        return blend_(crops, share)
+    rows = share.nonzero().flatten()
+    crops[rows] = blend_(crops[rows], share[rows])
+    return crops
+
+
+def blend_(crops: Tensor, share: Tensor) -> Tensor:
+    """Give each pixel of crops ``(B, 3, H, W)`` this share ``(B,)`` of each neighbour.
+
+    In place, first along y and then along x; pixels at the border stay as they are.
+    """
     share = share[:, None, None, None]
     for axis in (2, 3):
-        length = part.shape[axis] - 2
-        before, inner, after = (part.narrow(axis, i, length) for i in range(3))
-        beside = before + after
+        length = crops.shape[axis] - 2
+        before, inner, after = (crops.narrow(axis, i, length) for i in range(3))
+        beside = before + after  # before inner changes, of which they are parts
         inner.mul_(1 - 2 * share).addcmul_(beside, share)
-    if part is not crops:
-        crops[rows] = part
     return crops
 
 

@@ -26,7 +26,8 @@ class ResumeHook(Hook):
     """Saves after all other hooks, and restores before the first step.
 
     A state holds all that the rest of the training depends on, random draws included,
-    so that it ends with the same weights wherever it went on. On SIGTERM the state is
+    so that it ends with the same weights wherever it went on (on a CPU; a GPU's kernels
+    may add up in another order from run to run). On SIGTERM the state is
     saved and the process ends. The last epoch's state is always saved.
 
     Where several processes train, the first one saves, and all restore the same state;

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 class AutomaticBalance(nn.Module):
     """``sum_i L_i / (2 c_i^2) + log(1 + c_i^2)`` with learnt ``c``, 1 at first.
 
-    The optimizer must not decay ``c``: stages/train.py sets that.
+    The optimizer must not decay ``c``: plugins/step.py sets that.
 
     Args:
         terms: names of the losses.
