@@ -5,7 +5,8 @@
 FOLDER is in COCO format: annotations/train.json, annotations/val.json, train/, val/;
 without one, the synthetic people of data/synthetic serve. Writes
 benchmarks/results/<device>.json, .md and .png. With ``--only`` these parts are measured
-anew, and the others stay; each says when it was measured.
+anew, and the others stay; each says when it was measured, and is written as soon as it
+is. On a GPU all is training and step; ``--sizes 64x48`` measures but that size.
 """
 
 import argparse
@@ -50,6 +51,8 @@ def device_name() -> str:
 
 
 PARTS = ["training", "step", "memory", "downsample", "decode"]
+OF_A_GPU = ["training", "step"]
+"""The others measure processors alone."""
 WITHOUT_PHOTOS = ("step", "memory", "decode")
 PERSONS = {"64x48": 2048, "128x96": 1024, "256x192": 512}
 """In an epoch: so many that each size takes about as long."""
@@ -65,7 +68,7 @@ def networks() -> dict[str, list[str]]:
     }
 
 
-def run_training(root: Path) -> dict:
+def run_training(root: Path, sizes: list[str]) -> dict:
     """Figures of training.py by network and size.
 
     A GPU trains in bf16, MMPose too, and needs eight times as many persons.
@@ -74,11 +77,12 @@ def run_training(root: Path) -> dict:
     precision = "bf16" if on_gpu else "fp32"
     found: dict[str, dict] = {}
     for name, arguments in networks().items():
-        sizes = found[f"{name}, {precision}"] = {}
-        for size, persons in PERSONS.items():
+        by_size = found[f"{name}, {precision}"] = {}
+        for size in sizes:
             extra = ["--sizes", size, "--schedule", f"precision={precision}"]
-            extra += ["--persons", str(8 * persons if on_gpu else persons)]
-            sizes |= run("training.py", ["--root", str(root), *arguments, *extra])
+            persons = PERSONS[size] * (8 if on_gpu else 1)
+            extra += ["--persons", str(persons)]
+            by_size |= run("training.py", ["--root", str(root), *arguments, *extra])
     return found
 
 
@@ -96,14 +100,15 @@ def run(script: str, arguments: list[str]) -> dict:
         return json.loads(out.read_text())
 
 
-def measure(root: Path | None, parts: list[str]) -> dict:
-    """Figures of these parts, each with its date and what it ran on.
+def measure(root: Path | None, part: str, sizes: list[str]) -> dict:
+    """Figures of a part, with its date and what it ran on.
 
     Args:
-        root: of the photos, where a part needs any.
+        root: of the photos, where the part needs any.
+        sizes: of the training.
     """
     scripts = {
-        "training": lambda: run_training(root),
+        "training": lambda: run_training(root, sizes),
         "step": lambda: {
             name: run("step.py", arguments) for name, arguments in networks().items()
         },
@@ -116,12 +121,9 @@ def measure(root: Path | None, parts: list[str]) -> dict:
         "cores": len(os.sched_getaffinity(0)),
         "torch": torch.__version__,
     }
-    found = {}
-    for part in parts:
-        photos = {} if part in WITHOUT_PHOTOS else {"photos": root.name}
-        date = time.strftime("%Y-%m-%d")
-        found[part] = {"date": date} | machine | photos | {"figures": scripts[part]()}
-    return found
+    photos = {} if part in WITHOUT_PHOTOS else {"photos": root.name}
+    date = time.strftime("%Y-%m-%d")
+    return {"date": date} | machine | photos | {"figures": scripts[part]()}
 
 
 def render(device: str, found: dict) -> str:
@@ -288,23 +290,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     add = parser.add_argument
     add("--root", type=Path, help="folder in COCO format")
-    add("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure")
+    usual = OF_A_GPU if torch.cuda.is_available() else PARTS
+    add("--only", nargs="+", choices=PARTS, default=usual, help="parts to measure")
+    add("--sizes", nargs="+", choices=PERSONS, default=list(PERSONS), help="to train")
     arguments = parser.parse_args()
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{device_name()}.json"
     with tempfile.TemporaryDirectory() as folder:
         root = arguments.root and arguments.root.resolve()
         if not root and set(arguments.only) - set(WITHOUT_PHOTOS):
             root = synthetic_folder(Path(folder))
-        new = measure(root, arguments.only)
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{device_name()}.json"
+        for part in arguments.only:
+            add_part(path, part, measure(root, part, arguments.sizes))
+    print(f"{path} and what is drawn from it")
+
+
+def add_part(path: Path, part: str, measured: dict) -> None:
+    """Write a part's figures beside those of the others, and what is drawn from all."""
     known = json.loads(path.read_text()) if path.exists() else {}
-    found = {part: (known | new)[part] for part in PARTS if part in known | new}
+    known[part] = measured
+    found = {name: known[name] for name in PARTS if name in known}
     write_json(path, found)
     with new_file(path.with_suffix(".md")) as handle:
-        handle.write(render(device_name(), found))
+        handle.write(render(path.stem, found))
     if "training" in found:
         plot(found, path.with_suffix(".png"))
-    print(f"{path} and what is drawn from it")
 
 
 def synthetic_folder(folder: Path) -> Path:

@@ -6,9 +6,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from mmengine.structures import InstanceData, PixelData
+from mmpose.registry import MODELS
+from mmpose.structures import PoseDataSample
 from PIL import Image
 
-from benchmarks import downsample, run, training
+from benchmarks import downsample, run, stock_mmpose, training
 from tests.coco_folder import write_coco_folder
 
 RESULTS = sorted(Path("benchmarks/results").glob("*.json"))
@@ -35,6 +39,50 @@ def test_only_the_parts_asked_for_are_measured_anew(tmp_path, monkeypatch):
     assert found["downsample"] == old
     assert found["decode"]["figures"] == {"milliseconds": {}}
     assert found["decode"]["date"] != "then"
+
+
+def stock_options(**chosen) -> SimpleNamespace:
+    usual = dict(
+        root=Path(), size="64x48", codec="udp", epochs=1, seed=0, batch_size=2,
+        workers=0, input_size=(48, 64), optimizer="AdamW", lr=0.003, weight_decay=0.01,
+        schedule="cosine", warm_up=60, precision="fp32",
+    )  # fmt: skip
+    return SimpleNamespace(**usual | chosen)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_stock_heads_learn_as_a_gpu_trains_them(precision, tmp_path):
+    """MMPose's ResNet has maps of 2x2 at 64x48: 16x16 after deconvolution."""
+    config = stock_mmpose.make_config(stock_options(precision=precision), str(tmp_path))
+    deconvolution = dict(deconv_out_channels=(8, 8, 8), deconv_kernel_sizes=(4, 4, 4))
+    model = config.model.to_dict()
+    head = MODELS.build(model["head"] | deconvolution)
+    training.cut_maps(head, (12, 16))
+    persons = [PoseDataSample(), PoseDataSample()]
+    for person in persons:
+        person.gt_fields = PixelData(heatmaps=torch.rand(17, 16, 12))
+        labels = {"keypoint_weights": torch.ones(1, 17)}
+        person.gt_instance_labels = InstanceData(**labels)
+    mixed = torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16")
+    with mixed:
+        features = (torch.rand(2, 16, 2, 2),)
+        losses = head.loss(features, persons, model.get("train_cfg") or {})
+    assert losses["loss_kpt"].isfinite()
+    assert ("acc_pose" in losses) == (precision == "fp32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone", ["hrnet_micro", "resnet18"])
+def test_training_is_measured_beside_stock(tmp_path, monkeypatch, backbone):
+    root = write_coco_folder(tmp_path / "photos", {"train": 32, "val": 16})
+    monkeypatch.chdir(tmp_path)
+    command = f"training.py --root {root} --sizes 64x48 --persons 40 --workers 1"
+    command += f" --backbone {backbone} --batch-size 8 --out {tmp_path}/figures.json"
+    monkeypatch.setattr("sys.argv", command.split())
+    training.main()
+    found = json.loads((tmp_path / "figures.json").read_text())["64x48"]
+    assert set(found) == {"step", "ours", "stock 1", "ratios"}
+    assert all(ratio > 0 for ratio in found["ratios"].values())
 
 
 @pytest.mark.parametrize("last", [5, 12, 20, 23])
